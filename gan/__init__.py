@@ -1,0 +1,1 @@
+"""Generative adversarial networks: models, losses, penalties, data and metrics for comparing them."""

@@ -1,0 +1,121 @@
+"""What happens beside training: scores, sample grids, throughput, and a guard against divergence."""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from gan import tracking
+from gan.errors import Diverged, InputError
+from gan.images import save_grid
+from gan.metrics.scorer import Scorer
+
+log = logging.getLogger(__name__)
+
+
+class Evaluation(Callback):
+    """Scores the validation samples and logs the scores, the best objective so far among them as `{objective}_best`.
+
+    `scores` holds the last ones. Without a scorer there is nothing to score, and the objective must be None.
+    Raises InputError for an objective that the scorer does not measure, Diverged for samples that are not finite.
+    """
+
+    def __init__(self, scorer: Scorer | None, *, objective: str | None) -> None:
+        measured = [scorer.fid_name] if scorer else ["null"]
+        if str(objective or "null") not in measured:
+            raise InputError(f"objective={objective}: this run measures {measured[0]} (see metrics and metrics.n_fakes)")
+        self.scorer, self.objective = scorer, objective
+        self.scores: dict[str, float] = {}
+        self.best, self.step, self.diverged = math.inf, -1, False
+        self.started, self.seconds = time.monotonic(), 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.monotonic() - self.seconds  # `seconds` of the run that this one resumes
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.scorer:
+            self.scorer.reset()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor, batch: Any, *_: Any
+    ) -> None:
+        if not torch.isfinite(outputs).all():
+            raise Diverged(f"the generator's samples are not finite at step {trainer.global_step}")
+        if self.scorer:
+            self.scorer.update(outputs, batch[1])
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step, self.seconds = trainer.global_step, time.monotonic() - self.started
+        if self.scorer:
+            self.scores = self.scorer.compute()
+            self.best = min(self.best, self.scores[self.objective])
+            self.scores[f"{self.objective}_best"] = self.best
+            pl_module.log_dict(self.scores)
+
+    def record_divergence(self, reason: str) -> None:
+        """Make inf the run's objective."""
+        log.warning("diverged: %s", reason)
+        self.diverged = True
+        self.scores |= {self.objective: math.inf, f"{self.objective}_best": self.best} if self.objective else {}
+
+    def state_dict(self) -> dict[str, float]:
+        return {"best": self.best, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.best, self.seconds = state_dict["best"], state_dict["seconds"]
+
+
+class SampleGrid(Callback):
+    """Writes a PNG of validation samples to `folder` at each evaluation, one row a class, and logs it."""
+
+    def __init__(self, folder: str, columns: int = 10, rows: int = 10) -> None:
+        self.folder, self.columns, self.rows = Path(folder), columns, rows
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        z, labels = trainer.val_dataloaders.dataset.tensors
+        classes = labels.unique()[: self.rows]
+        each = self.columns if len(classes) > 1 else self.columns * self.rows
+        chosen = torch.cat([(labels == label).nonzero().flatten()[:each] for label in classes])
+        samples = pl_module.ema(z[chosen].to(pl_module.device), labels[chosen].to(pl_module.device))
+        if torch.isfinite(samples).all():
+            path = self.folder / f"step_{trainer.global_step:06d}.png"
+            save_grid(samples.cpu(), path, self.columns)
+            tracking.log_image(trainer.logger, "samples", path)
+
+
+class Throughput(Callback):
+    """Logs generator_steps, images_seen (reals shown to the discriminator) and images_per_second of training."""
+
+    def __init__(self) -> None:
+        self.since, self.seen = 0.0, 0
+
+    def restart(self, pl_module: LightningModule) -> None:
+        self.since, self.seen = time.perf_counter(), int(pl_module.images_seen)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.restart(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.restart(pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            rate = (int(pl_module.images_seen) - self.seen) / (time.perf_counter() - self.since)
+            progress = {"generator_steps": trainer.global_step, "images_seen": pl_module.images_seen}
+            pl_module.log_dict({name: float(value) for name, value in progress.items()} | {"images_per_second": rate})
+            self.restart(pl_module)
+
+
+class DivergenceGuard(Callback):
+    """Raises Diverged when a loss is no longer finite, looked at every `log_every_n_steps`."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            for name, value in trainer.callback_metrics.items():
+                if name.endswith("_loss") and not torch.isfinite(value):
+                    raise Diverged(f"{name} is {value.item()} at step {trainer.global_step}")

@@ -1,0 +1,22 @@
+"""Errors that are the caller's to mend, and how they are shown: one line, without a traceback."""
+
+
+class InputError(ValueError):
+    """A setting, file or combination that cannot be trained: names the config key, its value and what is allowed."""
+
+
+class Diverged(ArithmeticError):
+    """Training left the finite numbers; the run's objective is inf."""
+
+
+def reason(error: BaseException) -> str | None:
+    """Return one line for an error that the caller can mend, None for any other."""
+    from hydra.errors import InstantiationException
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    cause: BaseException | None = error
+    while cause is not None:  # Hydra wraps what a constructor raises
+        if isinstance(cause, InputError | MisconfigurationException):
+            return " ".join(str(cause).split())
+        cause = cause.__cause__
+    return " ".join(str(error).split()) if isinstance(error, InstantiationException) else None

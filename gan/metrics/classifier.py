@@ -1,0 +1,74 @@
+"""A small classifier of the images' own domain as feature extractor: works offline, in a second, and knows classes."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
+
+from gan.errors import InputError
+from gan.images import to_float
+
+WEIGHTS = Path(__file__).parent / "weights"
+SHA256 = json.loads((WEIGHTS / "sha256.json").read_text())
+
+
+class Network(nn.Module):
+    """Three convolutions and a layer of 128 features over 28 px grey images (N, 1, 28, 28) in [-1, 1].
+
+    Returns features (N, 128), after their ReLU, and logits (N, num_classes).
+    """
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),  # (N, 32, 14, 14)
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),  # (N, 64, 7, 7)
+            *(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveMaxPool2d(4)),  # (N, 64, 4, 4)
+            *(nn.Flatten(), nn.Linear(1024, 128), nn.ReLU()),  # (N, 128)
+        )
+        self.head = nn.Linear(128, num_classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(images)
+        return features, self.head(features)
+
+
+class Classifier:
+    """Features and logits of images under shipped or given weights.
+
+    `weights_path` is the name of shipped weights (mnist, fashion_mnist) or a file that scripts/train_classifier.py
+    wrote. Images (N, C, H, W) uint8 of any size are turned grey and resized to 28 px. Raises InputError for no or
+    unknown weights, and for shipped ones that do not have their recorded sha256.
+    """
+
+    def __init__(self, *, weights_path: str | None) -> None:
+        path = WEIGHTS / f"{weights_path}.safetensors" if weights_path in SHA256 else Path(weights_path or "")
+        if not path.is_file():
+            raise InputError(
+                f"metrics.weights_path={weights_path}: must be one of {', '.join(SHA256)} or a .safetensors file; "
+                f"for other images use metrics=inception or metrics=none"
+            )
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        if self.sha256 != SHA256.get(weights_path, self.sha256):
+            raise InputError(f"{path}: damaged, its sha256 is {self.sha256}, not {SHA256[weights_path]}")
+        try:
+            weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+            self.network = Network(len(weights["head.bias"])).eval().requires_grad_(False)
+            self.network.load_state_dict(weights)
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
+        self.num_features, self.knows_classes = 128, True
+        self.name = f"classifier {path.stem}"
+        self.resize = "28 px grey, bilinear antialiased"
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        images = rgb_to_grayscale(images) if images.shape[1] == 3 else images
+        images = resize(images, [28, 28], antialias=True) if images.shape[2:] != (28, 28) else images
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network.to(images.device)(to_float(images))

@@ -1,0 +1,80 @@
+"""DCGAN (Radford et al. 2016, figure 1), class-conditional by concatenating the label to z and to the image."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gan.models.layers import class_vector, doublings, normalisation
+
+
+class Generator(nn.Module):
+    """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
+
+    Transposed convolutions double the size from 4..7 px; `width` channels enter the last one, twice as many each
+    layer before it. Raises InputError for an image_size that no such chain makes.
+    """
+
+    def __init__(
+        self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 100, width: int = 128
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.num_classes = z_dim, num_classes
+        start, n = doublings(image_size, "dcgan")
+        widths = [width * 2**i for i in reversed(range(n))]
+        self.project = nn.Sequential(
+            nn.Linear(z_dim + num_classes, widths[0] * start**2, bias=False),
+            nn.Unflatten(1, (widths[0], start, start)),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh())
+        self.apply(initialise)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        x = self.project(x)  # (N, width * 2^(n-1), start, start)
+        return self.body(x)  # (N, C, H, W)
+
+
+class Discriminator(nn.Module):
+    """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,).
+
+    `norm` is what follows each convolution but the first and the last: batch as in the paper, layer or none where a
+    penalty needs each sample's own gradient, or spectral, which normalises all weights instead (Miyato et al. 2018).
+    """
+
+    def __init__(
+        self, *, channels: int, image_size: int, num_classes: int, width: int = 128, norm: str = "batch"
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        start, n = doublings(image_size, "dcgan")
+        widths = [channels + num_classes, *(width * 2**i for i in range(n))]
+        layers: list[nn.Module] = []
+        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+            layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1))
+            if i > 0:
+                layers.append(normalisation(norm, outputs, start * 2 ** (n - 1 - i)))
+            layers.append(nn.LeakyReLU(0.2))
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, 1))
+        self.apply(initialise)
+        if norm == "spectral":
+            for layer in self.body:
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    spectral_norm(layer)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        planes = class_vector(labels, self.num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+        x = torch.cat([images, planes], dim=1)  # (N, C + num_classes, H, W)
+        return self.body(x).squeeze(1)  # (N,)
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02) and batch norm's gains from N(1, 0.02), as in the paper, section 4."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

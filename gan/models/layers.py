@@ -1,0 +1,61 @@
+"""What two or more architectures share."""
+
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from gan.errors import InputError
+
+
+def class_vector(labels: Tensor, num_classes: int) -> Tensor:
+    """Return labels (N,) as one-hot rows (N, num_classes); (N, 0) for an unconditional network."""
+    return one_hot(labels, num_classes).float() if num_classes else labels.new_zeros(len(labels), 0).float()
+
+
+def doublings(image_size: int, model: str) -> tuple[int, int]:
+    """Split image_size into (start, n) with image_size = start * 2^n, start in 4..7 and n >= 1, or raise InputError."""
+    start, n = image_size, 0
+    while start > 7 and start % 2 == 0:
+        start, n = start // 2, n + 1
+    if n == 0 or not 4 <= start <= 7:
+        raise InputError(
+            f"data.image_size={image_size}: model={model} makes 4, 5, 6 or 7 times a power of two "
+            f"(28, 32, 40, 48, 56, 64, 96, 128, ...)"
+        )
+    return start, n
+
+
+def normalisation(name: str, channels: int, size: int) -> nn.Module:
+    """Return the layer that `norm=name` puts behind a convolution, on maps (N, channels, size, size)."""
+    layers = {
+        "batch": lambda: nn.BatchNorm2d(channels),
+        "layer": lambda: nn.LayerNorm([channels, size, size]),
+        "none": nn.Identity,
+        "spectral": nn.Identity,
+    }
+    if name not in layers:
+        raise InputError(f"model.discriminator.norm={name}: must be one of {', '.join(layers)}")
+    return layers[name]()
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose gain (starting at 1) and bias (at 0) depend on the class; plain batch norm without classes.
+
+    Maps (N, channels, H, W) and labels (N,) to (N, channels, H, W). Dumoulin et al. 2017, "A Learned Representation
+    for Artistic Style", eq. 5.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conditional = num_classes > 0
+        self.norm = nn.BatchNorm2d(channels, affine=not self.conditional)
+        if self.conditional:
+            self.gain = nn.Embedding(num_classes, channels)
+            self.bias = nn.Embedding(num_classes, channels)
+            nn.init.ones_(self.gain.weight)
+            nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        x = self.norm(x)
+        if not self.conditional:
+            return x
+        return self.bias(labels)[:, :, None, None] + x * self.gain(labels)[:, :, None, None]

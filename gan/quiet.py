@@ -1,0 +1,17 @@
+"""Messages of dependencies that nobody who reads them can act on."""
+
+import logging
+import warnings
+
+
+def quiet() -> None:
+    """Silence them; everything else still shows."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # hardware found, tips, "max_steps reached"
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # "generated new fontManager"
+    for message in (
+        ".*does not have many workers",  # the images are in memory: workers would only copy them
+        ".*will save all extracted features in buffer",  # torchmetrics' Inception Score, 40 MB for 10,000 samples
+        ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's call of torch
+        ".*exists and is not empty",  # the folder of a run that resumes itself
+    ):
+        warnings.filterwarnings("ignore", message)

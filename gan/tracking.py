@@ -1,0 +1,54 @@
+"""A run's identity in W&B. Nothing else imports wandb."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import wandb
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+
+def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
+    """Return a logger that is online where an API key is configured, else offline; WANDB_MODE decides if it is set.
+
+    `options` are those of wandb.init: project, group, name, tags. Never prompts.
+    """
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    return WandbLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
+
+
+@contextmanager
+def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
+    """Log the config, and close the run in W&B at the end, as failed after an exception."""
+    if not isinstance(logger, WandbLogger):
+        yield
+        return
+    try:
+        logger.experiment.config.update(config)
+        yield
+    except BaseException:
+        wandb.finish(exit_code=1)
+        raise
+    wandb.finish()
+
+
+def summarise(logger: Logger | None, values: dict[str, Any]) -> None:
+    """Put final values, nested ones too, into the run's summary."""
+    if isinstance(logger, WandbLogger):
+        logger.experiment.summary.update(values)
+
+
+def log_image(logger: Logger | None, key: str, path: Path) -> None:
+    """Log a picture under a key."""
+    if isinstance(logger, WandbLogger):
+        logger.log_image(key, [str(path)])
+
+
+def where(logger: Logger | None) -> list[str]:
+    """Return the run's page or, for an offline run, the command that uploads it; nothing without a W&B run."""
+    if not isinstance(logger, WandbLogger) or logger.experiment.disabled:
+        return []
+    return [logger.experiment.url or f"wandb sync {Path(logger.experiment.dir).parent}"]

@@ -1,0 +1,51 @@
+"""Configs composed as train.py composes them, with small budgets and folders that a test owns."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import execution_whitelist
+from omegaconf import DictConfig, open_dict
+
+import train
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=20", "metrics.n_fakes=200", "objective=fid_200"]
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Iterator[Compose]:
+    """Compose train.yaml with overrides; the run's folder is the test's own."""
+
+    def composed(*overrides: str) -> DictConfig:
+        own = ["logger=none", f"run_dir={tmp_path}/run"]
+        cfg = compose("train", [*own, *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf")), execution_whitelist(train.TARGETS):
+        yield composed
+
+
+@pytest.fixture
+def run(configure: Compose) -> Callable[..., float | None]:
+    """Train for 20 steps unless told otherwise, scored by 200 fakes."""
+
+    def trained(*overrides: str) -> float | None:
+        return train.train(configure(*SMALL, *overrides))
+
+    return trained
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

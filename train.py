@@ -1,0 +1,77 @@
+"""Train one GAN, score it and return the objective: `python train.py data=mnist_5k model=dcgan loss=hinge`."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+TARGETS = ("gan.*", "pytorch_lightning.*", "torch.*", "torchvision.*")  # what a config may name as `_target_`
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Wire up data, GAN, callbacks and trainer; fit and score; return the objective, inf if the run diverged."""
+    from pytorch_lightning import seed_everything
+
+    from gan import results, tracking
+    from gan.callbacks import Evaluation
+    from gan.errors import Diverged, InputError
+    from gan.gan import GAN
+    from gan.metrics.scorer import Scorer
+    from gan.quiet import quiet
+
+    quiet()
+    if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
+        raise InputError(f"ckpt_path={cfg.ckpt_path}: no such file")
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    n_fakes, z_dim = cfg.metrics.n_fakes if cfg.metrics else 100, cfg.model.generator.z_dim
+    data = instantiate(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic, n_fakes=n_fakes, z_dim=z_dim)
+    data.setup()
+    shape = data.shape if cfg.conditional else data.shape | {"num_classes": 0}
+    gan = GAN(
+        instantiate(cfg.model.generator, **shape),
+        instantiate(cfg.model.discriminator, **shape),
+        loss=instantiate(cfg.loss),
+        penalties=instantiate(cfg.penalty).values(),
+        optimizer=instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.schedule),
+        n_critic=cfg.n_critic,
+        ema_half_life_steps=cfg.ema_half_life_steps,
+    )
+    scorer = Scorer(instantiate(cfg.metrics.extractor), data, reference=cfg.metrics.reference) if cfg.metrics else None
+    evaluation = Evaluation(scorer, objective=cfg.objective)
+    logger = instantiate(cfg.logger) or None
+    callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
+    trainer = instantiate(cfg.trainer, logger=logger or False, callbacks=callbacks)
+
+    generator_config = OmegaConf.to_container(cfg.model.generator, resolve=True) | shape
+    with tracking.run(logger, OmegaConf.to_container(cfg, resolve=True)):
+        try:
+            trainer.fit(gan, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+            if evaluation.step != trainer.global_step:
+                trainer.validate(gan, data, verbose=False)
+        except Diverged as error:
+            evaluation.record_divergence(str(error))
+        results.finish(trainer, gan, evaluation, Path(cfg.run_dir), generator_config)
+    return evaluation.scores.get(cfg.objective)
+
+
+@hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
+def main(cfg: DictConfig) -> float | None:
+    """Run `train`; an error that the user can mend ends a single run in one line."""
+    from gan.errors import reason
+
+    try:
+        return train(cfg)
+    except Exception as error:
+        line = reason(error)
+        if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(f"error: {line}")
+
+
+if __name__ == "__main__":
+    main()
