@@ -9,6 +9,8 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import gan  # noqa: F401, the configs use its resolver
+
 TARGETS = ("gan.*", "pytorch_lightning.*", "torch.*", "torchvision.*")  # what a config may name as `_target_`
 
 
@@ -31,7 +33,7 @@ def train(cfg: DictConfig) -> float | None:
     data = instantiate(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic, n_fakes=n_fakes, z_dim=z_dim)
     data.setup()
     shape = data.shape if cfg.conditional else data.shape | {"num_classes": 0}
-    gan = GAN(
+    game = GAN(
         instantiate(cfg.model.generator, **shape),
         instantiate(cfg.model.discriminator, **shape),
         loss=instantiate(cfg.loss),
@@ -41,7 +43,10 @@ def train(cfg: DictConfig) -> float | None:
         n_critic=cfg.n_critic,
         ema_half_life_steps=cfg.ema_half_life_steps,
     )
-    scorer = Scorer(instantiate(cfg.metrics.extractor), data, reference=cfg.metrics.reference) if cfg.metrics else None
+    scorer = None
+    if cfg.metrics:
+        extractor, reference = instantiate(cfg.metrics.extractor), cfg.metrics.reference
+        scorer = Scorer(extractor, data, reference=reference, conditional=shape["num_classes"] > 0)
     evaluation = Evaluation(scorer, objective=cfg.objective)
     logger = instantiate(cfg.logger) or None
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
@@ -50,12 +55,12 @@ def train(cfg: DictConfig) -> float | None:
     generator_config = OmegaConf.to_container(cfg.model.generator, resolve=True) | shape
     with tracking.run(logger, OmegaConf.to_container(cfg, resolve=True)):
         try:
-            trainer.fit(gan, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+            trainer.fit(game, data, ckpt_path=cfg.ckpt_path, weights_only=True)
             if evaluation.step != trainer.global_step:
-                trainer.validate(gan, data, verbose=False)
+                trainer.validate(game, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))
-        results.finish(trainer, gan, evaluation, Path(cfg.run_dir), generator_config)
+        results.finish(trainer, game, evaluation, Path(cfg.run_dir), generator_config)
     return evaluation.scores.get(cfg.objective)
 
 

@@ -26,13 +26,17 @@ class Evaluation(Callback):
     """
 
     def __init__(self, scorer: Scorer | None, *, objective: str | None) -> None:
-        measured = [scorer.fid_name] if scorer else ["null"]
-        if str(objective or "null") not in measured:
-            raise InputError(f"objective={objective}: this run measures {measured[0]} (see metrics and metrics.n_fakes)")
+        measured = scorer.fid_name if scorer else None
+        if objective != measured:
+            raise InputError(f"objective={objective}: this run measures {measured} (see metrics and metrics.n_fakes)")
         self.scorer, self.objective = scorer, objective
         self.scores: dict[str, float] = {}
         self.best, self.step, self.diverged = math.inf, -1, False
         self.started, self.seconds = time.monotonic(), 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.scorer:
+            self.scorer.measure_reals(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic() - self.seconds  # `seconds` of the run that this one resumes

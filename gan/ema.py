@@ -1,9 +1,8 @@
 """The exponential moving average of the generator, which is what gets scored, sampled and saved."""
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-
-import torch
 
 
 def averaged(generator: nn.Module, *, half_life_steps: float, ramp_up: float = 0.05) -> AveragedModel:

@@ -38,6 +38,8 @@ class GAN(LightningModule):
         super().__init__()
         if n_critic < 1:
             raise InputError(f"n_critic={n_critic}: must be at least 1")
+        if not ema_half_life_steps >= 0:
+            raise InputError(f"ema_half_life_steps={ema_half_life_steps}: must be 0 (no averaging) or more")
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
@@ -72,9 +74,7 @@ class GAN(LightningModule):
         if self.penalties:
             logs["penalty"] = sum(penalty(self.discriminator, real, fake.float(), labels) for penalty in self.penalties)
             loss = loss + logs["penalty"]
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
+        self.update(optimizer, loss)
         return {name: value.detach() for name, value in logs.items()}
 
     def generator_step(self, labels: Tensor) -> dict[str, Tensor]:
@@ -82,10 +82,15 @@ class GAN(LightningModule):
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
             loss = self.loss.generator(self.discriminator(self.sample(labels), labels))
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
+            self.update(optimizer, loss)
         return {"generator_loss": loss.detach()}
+
+    def update(self, optimizer: Optimizer, loss: Tensor) -> None:
+        """Step down the loss's gradient."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        torch.clear_autocast_cache()  # Lightning's autocast spans the whole step and would go on with the old weights
 
     def sample(self, labels: Tensor) -> Tensor:
         """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z ~ N(0, 1)."""
@@ -94,6 +99,12 @@ class GAN(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch
         return self.ema(z, labels)
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.precision == "16-mixed":
+            raise InputError(
+                "trainer.precision=16-mixed: its gradient scaling covers one optimizer, a GAN has two; use bf16-mixed"
+            )
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         optimizers = [

@@ -42,6 +42,6 @@ def require_per_sample_gradients(discriminator: nn.Module) -> None:
     for name, module in discriminator.named_modules():
         if isinstance(module, _BatchNorm):
             raise InputError(
-                f"model.discriminator.norm=batch: a gradient penalty needs a gradient for each sample, which batch norm "
-                f"(layer {name!r}) mixes over the batch; use model.discriminator.norm=layer or none, or penalty=none"
+                f"model.discriminator.norm=batch: a gradient penalty needs a gradient for each sample, which batch "
+                f"norm (layer {name!r}) mixes over the batch; use model.discriminator.norm=layer, or penalty=none"
             )

@@ -79,7 +79,7 @@ def show(scores: dict[str, float], protocol: dict[str, Any], places: dict[str, l
 def label(name: str) -> str:
     """Return a score's name as people write it: fid_2k_floor as "FID 2k, real against real"."""
     words = name.replace("_floor", ", real against real").replace("_best", ", best so far").replace("_", " ")
-    return words.replace("fid", "FID") if name.startswith("fid") else words.capitalize()
+    return "Training time" if name == "seconds" else words[0].upper() + words[1:].replace("id", "ID", name[:3] == "fid")
 
 
 def number(name: str, value: float) -> str:

@@ -17,7 +17,9 @@ def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
+    logger = WandbLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
+    logger._wandb_init.pop("anonymous")  # Lightning always sets it, and wandb warns of it
+    return logger
 
 
 @contextmanager
@@ -51,4 +53,5 @@ def where(logger: Logger | None) -> list[str]:
     """Return the run's page or, for an offline run, the command that uploads it; nothing without a W&B run."""
     if not isinstance(logger, WandbLogger) or logger.experiment.disabled:
         return []
-    return [logger.experiment.url or f"wandb sync {Path(logger.experiment.dir).parent}"]
+    run = logger.experiment
+    return [f"wandb sync {Path(run.dir).parent}" if run.offline else run.url]

@@ -62,9 +62,7 @@ def main() -> None:
     if arguments.count < 1:
         parser.error(f"--count {arguments.count}: must be at least 1")
     try:
-        images, columns = draw(
-            arguments.run, arguments.label, arguments.count, arguments.seed, arguments.interpolate
-        )
+        images, columns = draw(arguments.run, arguments.label, arguments.count, arguments.seed, arguments.interpolate)
     except InputError as error:
         parser.error(str(error))
     save_grid(images, arguments.out, columns)

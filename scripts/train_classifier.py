@@ -1,6 +1,6 @@
 """Train a domain classifier, the extractor behind metrics=classifier, and record its sha256.
 
-    python scripts/train_classifier.py data=mnist data.root=PATH --out gan/metrics/weights/mnist.safetensors
+python scripts/train_classifier.py data=mnist data.root=PATH --out gan/metrics/weights/mnist.safetensors
 """
 
 import argparse
@@ -36,7 +36,7 @@ def train(images: Images, epochs: int, seed: int) -> Network:
         for indices in track(order, f"epoch {epoch + 1}/{epochs}"):
             x = to_float(jitter(images.images[indices]))
             with torch.autocast("cpu", torch.bfloat16):
-                loss = cross_entropy(network(x)[1], images.labels[indices], label_smoothing=0.05)
+                loss = cross_entropy(network(x)[1], images.labels[indices])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

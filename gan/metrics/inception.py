@@ -24,7 +24,9 @@ class Inception:
     def __init__(self, *, weights_path: str | None) -> None:
         path = Path(weights_path) if weights_path else download()
         if not path.is_file():
-            raise InputError(f"metrics.weights_path={weights_path}: no such file; expected {Path(URL_INCEPTION_V3).name}")
+            raise InputError(
+                f"metrics.weights_path={weights_path}: no such file; expected {Path(URL_INCEPTION_V3).name}"
+            )
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if not self.sha256.startswith(SHA256_PREFIX):
             raise InputError(

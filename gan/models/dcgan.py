@@ -1,5 +1,7 @@
 """DCGAN (Radford et al. 2016, figure 1), class-conditional by concatenating the label to z and to the image."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -14,9 +16,7 @@ class Generator(nn.Module):
     layer before it. Raises InputError for an image_size that no such chain makes.
     """
 
-    def __init__(
-        self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 100, width: int = 128
-    ) -> None:
+    def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 100, width: int = 128) -> None:
         super().__init__()
         self.z_dim, self.num_classes = z_dim, num_classes
         start, n = doublings(image_size, "dcgan")
@@ -28,7 +28,7 @@ class Generator(nn.Module):
             nn.ReLU(),
         )
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh())
         self.apply(initialise)
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
         start, n = doublings(image_size, "dcgan")
         widths = [channels + num_classes, *(width * 2**i for i in range(n))]
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1))
             if i > 0:
                 layers.append(normalisation(norm, outputs, start * 2 ** (n - 1 - i)))

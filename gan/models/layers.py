@@ -1,5 +1,6 @@
 """What two or more architectures share."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -58,4 +59,5 @@ class ConditionalBatchNorm2d(nn.Module):
         x = self.norm(x)
         if not self.conditional:
             return x
-        return self.bias(labels)[:, :, None, None] + x * self.gain(labels)[:, :, None, None]
+        gain, bias = (of(labels).to(x.dtype)[:, :, None, None] for of in (self.gain, self.bias))
+        return torch.addcmul(bias, x, gain)

@@ -1,6 +1,7 @@
 """Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Generator(nn.Module):
         self.z_dim, self.num_classes = z_dim, num_classes
         widths = [z_dim + num_classes, *hidden]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], channels * image_size**2), nn.Tanh())
         self.shape = (channels, image_size, image_size)
@@ -37,14 +38,12 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,)."""
 
-    def __init__(
-        self, *, channels: int, image_size: int, num_classes: int, hidden: Sequence[int] = (512, 256)
-    ) -> None:
+    def __init__(self, *, channels: int, image_size: int, num_classes: int, hidden: Sequence[int] = (512, 256)) -> None:
         super().__init__()
         self.num_classes = num_classes
         widths = [channels * image_size**2 + num_classes, *hidden]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 

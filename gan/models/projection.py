@@ -53,17 +53,13 @@ class Generator(nn.Module):
     Raises InputError for an image_size that does not double from 4..7 px.
     """
 
-    def __init__(
-        self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 128, width: int = 256
-    ) -> None:
+    def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 128, width: int = 256) -> None:
         super().__init__()
         self.z_dim = z_dim
         start, n = doublings(image_size, "projection")
         self.project = nn.Sequential(nn.Linear(z_dim, width * start**2), nn.Unflatten(1, (width, start, start)))
         self.blocks = nn.ModuleList(GeneratorBlock(width, width, num_classes) for _ in range(n))
-        self.head = nn.Sequential(
-            nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()
-        )
+        self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
         self.apply(initialise)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
