@@ -14,17 +14,19 @@ from omegaconf import DictConfig, open_dict
 import train
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=20", "metrics.n_fakes=200", "objective=fid_200"]
+SMALL = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=20"]
+FEW_FAKES = ["metrics.n_fakes=200", "objective=fid_200"]
 
 Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture
 def configure(tmp_path: Path) -> Iterator[Compose]:
-    """Compose train.yaml with overrides; the run's folder is the test's own."""
+    """Compose train.yaml with overrides for 20 steps scored by 200 fakes; the run's folder is the test's own."""
 
     def composed(*overrides: str) -> DictConfig:
-        own = ["logger=none", f"run_dir={tmp_path}/run"]
+        own = ["logger=none", f"run_dir={tmp_path}/run", *SMALL]
+        own += [] if any(override.startswith("metrics=") for override in overrides) else FEW_FAKES
         cfg = compose("train", [*own, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
@@ -34,16 +36,6 @@ def configure(tmp_path: Path) -> Iterator[Compose]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf")), execution_whitelist(train.TARGETS):
         yield composed
-
-
-@pytest.fixture
-def run(configure: Compose) -> Callable[..., float | None]:
-    """Train for 20 steps unless told otherwise, scored by 200 fakes."""
-
-    def trained(*overrides: str) -> float | None:
-        return train.train(configure(*SMALL, *overrides))
-
-    return trained
 
 
 @pytest.fixture(autouse=True)

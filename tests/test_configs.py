@@ -1,0 +1,71 @@
+"""Every option of every config group composes, and all that the resulting config names can be built."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from gan.errors import InputError
+from tests.conftest import ROOT
+
+CONF = ROOT / "conf"
+OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
+SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_can_be_built(configure, option, monkeypatch):
+    group, name = option.split("/")
+    needed = ["data.root=pictures"] if option == "data/folder" else []
+    cfg = configure(f"{group}={name}", *needed)
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    monkeypatch.setattr(
+        torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network"))
+    )
+    for part in ("data", "loss", "penalty", "optimizer", "schedule", "callbacks"):
+        instantiate(cfg[part])
+    for network in cfg.model.values():
+        instantiate(network, **SHAPE)
+    if option == "trainer/gpu" and not torch.cuda.is_available():
+        with pytest.raises(MisconfigurationException, match="gpu"):
+            instantiate(cfg.trainer)
+    else:
+        instantiate(cfg.trainer)
+    if cfg.metrics and "inception" in cfg.metrics.extractor._target_:
+        with pytest.raises(InputError, match="could not be downloaded"):
+            instantiate(cfg.metrics.extractor)
+    elif cfg.metrics:
+        instantiate(cfg.metrics.extractor)
+
+
+def test_there_is_something_of_every_group():
+    assert {option.split("/")[0] for option in OPTIONS} == {path.name for path in CONF.iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "penalty", "norm"),
+    [
+        ([], [], "batch"),
+        (["loss=wgan_gp"], ["gradient_penalty"], "layer"),
+        (["loss=wgan_gp", "penalty=none"], [], "batch"),
+        (["loss=hinge", "penalty=gradient_penalty"], ["gradient_penalty"], "layer"),
+        (["penalty=gradient_penalty", "discriminator_norm=none"], ["gradient_penalty"], "none"),
+    ],
+)
+def test_a_loss_brings_its_penalty_and_a_penalty_its_norm(configure, overrides, penalty, norm):
+    cfg = configure("model=dcgan", *overrides)
+    assert list(cfg.penalty) == penalty
+    assert cfg.model.discriminator.norm == norm
+
+
+def test_choices_are_plain_strings_and_make_the_group(configure):
+    cfg = configure("model=mlp", "loss=hinge", "seed=3", "logger=wandb")
+    assert OmegaConf.to_container(cfg.choices, resolve=True) == {
+        "data": "mnist_5k",
+        "model": "mlp",
+        "loss": "hinge",
+        "group": "mnist_5k-mlp-hinge",
+    }
+    assert (cfg.logger.group, cfg.logger.name) == ("mnist_5k-mlp-hinge", "mnist_5k-mlp-hinge-seed3")

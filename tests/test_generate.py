@@ -1,0 +1,67 @@
+"""scripts/generate.py on the generator of a real, short run."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import train
+from scripts.generate import draw, spherical
+from tests.test_train import NARROW, command
+
+
+@pytest.fixture
+def finished(configure, tmp_path):
+    train.train(configure("metrics=none", "trainer.max_steps=2", *NARROW["dcgan"]))
+    return tmp_path / "run"
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_the_command_writes_one_class_and_the_same_for_the_same_seed(finished, tmp_path):
+    outs = [tmp_path / f"{name}.png" for name in ("a", "b", "c")]
+    for out, seed in zip(outs, ("1", "1", "2"), strict=True):
+        arguments = ["--run", str(finished), "--label", "5", "--count", "64", "--out", str(out), "--seed", seed]
+        done = command(*arguments, script="scripts/generate.py", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert pixels(outs[0]).shape == (8 * 58 + 2, 8 * 58 + 2, 3)
+    assert np.array_equal(pixels(outs[0]), pixels(outs[1]))
+    assert not np.array_equal(pixels(outs[0]), pixels(outs[2]))
+
+
+def test_all_classes_come_one_a_row(finished):
+    images, columns = draw(finished, None, 100, seed=0, interpolate=False)
+    assert (images.shape, columns) == ((100, 1, 28, 28), 10)
+
+
+def test_interpolation_walks_from_one_z_to_another(finished):
+    images, columns = draw(finished, [3], 20, seed=0, interpolate=True)
+    assert (len(images), columns) == (20, 10)
+    steps = (images[1:10] - images[:9]).flatten(1).norm(dim=1)
+    assert steps.max() < (images[9] - images[0]).norm()
+
+
+def test_spherical_steps_keep_the_shell_and_the_ends():
+    a, b = torch.randn(2, 3, 64)
+    walk = spherical(a, b, 5).view(3, 5, 64)
+    torch.testing.assert_close(walk[:, 0], a)
+    torch.testing.assert_close(walk[:, -1], b)
+    assert walk.norm(dim=2).min() > 0.8 * min(a.norm(dim=1).min(), b.norm(dim=1).min())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--label", "10"], "--label 10: this generator knows 0 to 9"),
+        (["--count", "0"], "--count 0: must be at least 1"),
+        (["--run", "nowhere"], "nowhere/generator.safetensors: no such file"),
+    ],
+)
+def test_bad_input_is_one_line(finished, arguments, message):
+    done = command("--run", str(finished), *arguments, script="scripts/generate.py")
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,131 @@
+"""Networks: shapes, ranges, conditioning, spectral norms, and the sizes they refuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from gan.errors import InputError
+from gan.models import dcgan, mlp, projection
+from gan.models.layers import ConditionalBatchNorm2d
+
+NARROW = {
+    mlp: ({"hidden": [16, 32]}, {"hidden": [32, 16]}),
+    dcgan: ({"width": 8}, {"width": 8}),
+    projection: ({"width": 8}, {"width": 8}),
+}
+each_model = pytest.mark.parametrize("model", NARROW, ids=lambda model: model.__name__.split(".")[-1])
+
+
+def build(model, channels=1, image_size=28, num_classes=10):
+    shape = {"channels": channels, "image_size": image_size, "num_classes": num_classes}
+    generator, discriminator = NARROW[model]
+    return model.Generator(**shape, **generator), model.Discriminator(**shape, **discriminator)
+
+
+@each_model
+@pytest.mark.parametrize(("channels", "image_size"), [(1, 28), (3, 32), (1, 64), (4, 48)])
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
+    generator, discriminator = build(model, channels, image_size, num_classes)
+    labels = torch.arange(6) % max(num_classes, 1)
+    images = generator(torch.randn(6, generator.z_dim), labels)
+    assert images.shape == (6, channels, image_size, image_size)
+    assert images.min() >= -1
+    assert images.max() <= 1
+    logits = discriminator(images, labels)
+    assert logits.shape == (6,)
+    logits.sum().backward()
+    for name, parameter in [*generator.named_parameters(), *discriminator.named_parameters()]:
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@each_model
+def test_the_label_matters_exactly_if_conditional(model):
+    for num_classes in (0, 10):
+        generator, discriminator = (network.eval() for network in build(model, num_classes=num_classes))
+        if model is projection and num_classes:
+            for module in generator.modules():  # fresh conditional batch norm treats all classes alike
+                if isinstance(module, nn.Embedding):
+                    nn.init.normal_(module.weight)
+        z, images = torch.randn(4, generator.z_dim), torch.randn(4, 1, 28, 28)
+        zeros, ones = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+        assert torch.equal(generator(z, zeros), generator(z, ones)) == (num_classes == 0)
+        assert torch.equal(discriminator(images, zeros), discriminator(images, ones)) == (num_classes == 0)
+
+
+@pytest.mark.parametrize("model", [dcgan, projection], ids=["dcgan", "projection"])
+@pytest.mark.parametrize("image_size", [4, 7, 27, 30, 36, 100])
+def test_sizes_that_cannot_be_made_are_refused(model, image_size):
+    with pytest.raises(InputError, match=rf"image_size={image_size}.*28, 32"):
+        build(model, image_size=image_size)
+
+
+def test_unknown_norm_is_refused():
+    with pytest.raises(InputError, match=r"norm=group.*batch, layer, none, spectral"):
+        dcgan.Discriminator(channels=1, image_size=28, num_classes=0, norm="group")
+
+
+def top_singular_value(weight):
+    return torch.linalg.matrix_norm(weight.flatten(1).double(), 2).item()
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        projection.Discriminator(channels=1, image_size=28, num_classes=10, width=8),
+        dcgan.Discriminator(channels=1, image_size=28, num_classes=10, width=8, norm="spectral"),
+    ],
+    ids=["projection", "dcgan"],
+)
+def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(discriminator):
+    images, labels = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
+    for _ in range(300):  # a power iteration each
+        discriminator(images, labels)
+    weights = [m.weight for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
+    assert len(weights) > 3
+    for weight in weights:
+        assert top_singular_value(weight) == pytest.approx(1, abs=2e-2)
+
+
+def test_the_generator_is_not_spectrally_normalised():
+    generator, _ = build(projection)
+    assert not any(nn.utils.parametrize.is_parametrized(module) for module in generator.modules())
+
+
+def test_projection_is_the_inner_product_with_sum_pooled_features():
+    """Miyato & Koyama 2018, eq. 3, written out on a discriminator's own parts."""
+    _, discriminator = build(projection)
+    discriminator.eval()
+    images, labels = torch.randn(5, 1, 28, 28), torch.tensor([0, 3, 3, 9, 1])
+    phi = torch.relu(discriminator.blocks(images)).flatten(2).sum(2)
+    expected = torch.einsum("nd,nd->n", discriminator.v.weight[labels], phi) + discriminator.psi(phi)[:, 0]
+    torch.testing.assert_close(discriminator(images, labels), expected)
+
+
+def test_generator_block_equals_the_papers_order_of_layers():
+    """The shortcut is convolved before upsampling; a 1x1 convolution gives the same either way."""
+    block = projection.GeneratorBlock(3, 4, 2).eval()
+    x, labels = torch.randn(2, 3, 5, 5), torch.tensor([0, 1])
+    up = nn.Upsample(scale_factor=2)
+    h = block.conv2(torch.relu(block.norm2(block.conv1(up(torch.relu(block.norm1(x, labels)))), labels)))
+    torch.testing.assert_close(block(x, labels), h + block.shortcut(up(x)))
+
+
+def test_conditional_batch_norm_starts_as_plain_batch_norm_and_then_follows_the_class():
+    norm, x = ConditionalBatchNorm2d(3, 4), torch.randn(8, 3, 5, 5) * 2 + 1
+    labels = torch.arange(8) % 4
+    standard = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(norm(x, labels), standard, rtol=1e-4, atol=1e-5)
+    nn.init.constant_(norm.gain.weight[2].data, 3.0)
+    nn.init.constant_(norm.bias.weight[2].data, -1.0)
+    expected = torch.where((labels == 2)[:, None, None, None], 3 * standard - 1, standard)
+    torch.testing.assert_close(norm(x, labels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dcgan_is_the_papers_at_its_width():
+    """Radford et al. 2016, figure 1: 1024-512-256-128 channels from 4 px to 64 px."""
+    generator = dcgan.Generator(channels=3, image_size=64, num_classes=0)
+    convolutions = [m for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert [(m.in_channels, m.out_channels) for m in convolutions] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
+    assert generator(torch.randn(2, 100), torch.zeros(2, dtype=torch.long)).shape == (2, 3, 64, 64)

@@ -1,0 +1,159 @@
+"""train.py from end to end: every cell trains, bad input ends in one line, what a run leaves can be used."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from PIL import Image
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+import train
+from gan.callbacks import Evaluation
+from gan.errors import InputError, reason
+from gan.gan import GAN
+from gan.results import load_generator
+from tests.conftest import ROOT
+
+NARROW = {
+    "mlp": ["model.generator.hidden=[32]", "model.discriminator.hidden=[32]"],
+    "dcgan": ["model.generator.width=8", "model.discriminator.width=8"],
+    "projection": ["model.generator.width=8", "model.discriminator.width=8"],
+}
+
+
+def command(*arguments: str, script: str = "train.py", cwd=ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize("loss", ["bce", "hinge", "wgan_gp"])
+@pytest.mark.parametrize("model", NARROW)
+def test_every_model_trains_with_every_loss(configure, tmp_path, model, loss):
+    """20 steps on mnist_5k, both players moved and finite, every file of a run left behind."""
+    fid = train.train(configure(f"model={model}", f"loss={loss}", *NARROW[model]))
+    assert math.isfinite(fid)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["scores"]["fid_200"] == fid
+    assert metrics["scores"]["images_seen"] == 20 * 64
+    assert metrics["scores"]["generator_steps"] == 20
+    assert not metrics["scores"]["diverged"]
+    assert metrics["protocol"]["n_fakes"] == 200
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(tensor.float()).all() for tensor in state.values())
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+    with Image.open(tmp_path / "run" / "samples" / "step_000020.png") as grid:
+        assert grid.size == (10 * 58 + 2, 10 * 58 + 2)
+    generator, config = load_generator(tmp_path / "run")
+    assert config["num_classes"] == 10
+    ema = {name.removeprefix("ema.module."): tensor for name, tensor in state.items() if name.startswith("ema.module.")}
+    assert all(torch.equal(tensor, ema[name]) for name, tensor in generator.state_dict().items())
+
+
+def test_an_unconditional_run_ignores_the_labels(configure, tmp_path):
+    train.train(configure("conditional=false", *NARROW["dcgan"]))
+    assert load_generator(tmp_path / "run")[1]["num_classes"] == 0
+    assert "conditional_accuracy" not in json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]
+
+
+def test_a_run_without_scores_returns_nothing_but_samples(configure, tmp_path):
+    assert train.train(configure("metrics=none", *NARROW["dcgan"])) is None
+    assert (tmp_path / "run" / "samples" / "step_000020.png").is_file()
+
+
+@pytest.mark.parametrize("poisoned", ["discriminator_step", "generator_step"])
+def test_a_diverged_run_returns_inf_and_says_so(configure, tmp_path, monkeypatch, poisoned):
+    step = getattr(GAN, poisoned)
+
+    def poison(self, *arguments):
+        logs = step(self, *arguments)
+        if self.global_step >= 10:
+            torch.nn.utils.vector_to_parameters(
+                torch.full((sum(p.numel() for p in self.generator.parameters()),), math.nan),
+                self.generator.parameters(),
+            )
+        return logs
+
+    monkeypatch.setattr(GAN, poisoned, poison)
+    assert train.train(configure("trainer.log_every_n_steps=5", *NARROW["dcgan"])) == math.inf
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]["diverged"]
+
+
+def test_the_best_score_survives_a_resume():
+    evaluation = Evaluation(None, objective=None)
+    evaluation.best, evaluation.seconds = 1.5, 60.0
+    resumed = Evaluation(None, objective=None)
+    resumed.load_state_dict(evaluation.state_dict())
+    assert (resumed.best, resumed.seconds) == (1.5, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["n_critic=0"], r"n_critic=0: must be at least 1"),
+        (["data.batch_size=5000"], r"data\.batch_size=5000: .* 1\.\.4000"),
+        (["data.image_size=30"], r"data\.image_size=30: model=dcgan makes .*28, 32"),
+        (["loss=wgan_gp", "discriminator_norm=batch"], r"norm=batch: a gradient penalty .*norm=layer"),
+        (["ckpt_path=nowhere.ckpt"], r"ckpt_path=nowhere\.ckpt: no such file"),
+        (["data=folder", "data.root=nowhere"], r"data\.root=nowhere: no such folder"),
+        (["metrics.weights_path=nowhere"], r"metrics\.weights_path=nowhere: .*mnist"),
+        (["metrics.reference=val"], r"metrics\.reference=val: .*train, test"),
+        (["objective=fid"], r"objective=fid: this run measures fid_200"),
+        (["trainer.precision=16-mixed"], r"trainer\.precision=16-mixed: .*bf16-mixed"),
+        (["model.discriminator.norm=group"], r"norm=group: must be one of batch"),
+        (["ema_half_life_steps=-1"], r"ema_half_life_steps=-1: .*0"),
+    ],
+)
+def test_bad_input_is_refused_before_training(configure, monkeypatch, overrides, message):
+    monkeypatch.setattr(GAN, "training_step", lambda *_: pytest.fail("training began"))
+    with pytest.raises((InputError, InstantiationException, MisconfigurationException)) as caught:
+        train.train(configure("model=dcgan", *overrides))
+    assert re.search(message, reason(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["n_critic=0"], ["n_critic=0: must be at least 1"]),
+        (["loss=wgan"], ["bce", "hinge", "wgan_gp"]),
+        (["los=bce"], ["los"]),
+        (["model.generator.widht=3"], ["model.generator.widht"]),
+        (["trainer=gpu"], ["gpu"]),
+    ],
+)
+def test_bad_input_on_the_command_line_shows_no_traceback(arguments, shown, tmp_path):
+    if arguments == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = command(*arguments, "logger=none", "model=dcgan", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for text in shown:
+        assert text in done.stderr
+    if arguments == ["n_critic=0"]:
+        assert done.stderr == "error: n_critic=0: must be at least 1\n"
+
+
+def test_a_multirun_trains_each_cell_in_a_folder_of_its_own(tmp_path):
+    small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
+    done = command("-m", "model=mlp,dcgan", "loss=bce,hinge", *small)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == [
+        "0-mnist_5k-mlp-bce-seed0",
+        "1-mnist_5k-mlp-hinge-seed0",
+        "2-mnist_5k-dcgan-bce-seed0",
+        "3-mnist_5k-dcgan-hinge-seed0",
+    ]
+    assert all((tmp_path / folder / "generator.safetensors").is_file() for folder in folders)
+
+
+def test_help_names_the_groups_and_their_options():
+    done = command("--help")
+    assert done.returncode == 0
+    for text in ("model: dcgan, mlp, projection", "loss: bce, hinge, wgan_gp", "n_critic"):
+        assert text in done.stdout
