@@ -112,7 +112,7 @@ class ImageData(LightningDataModule):
                 rank=trainer.global_rank,
                 world=trainer.world_size,
             ),
-            collate_fn=lambda batch: batch,
+            collate_fn=as_fetched,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -128,3 +128,8 @@ class ImageData(LightningDataModule):
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         return (to_float(images) if images.dtype == torch.uint8 else images), labels
+
+
+def as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Collate nothing: images are fetched a batch at a time."""
+    return batch

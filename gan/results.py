@@ -63,14 +63,15 @@ def show(scores: dict[str, float], protocol: dict[str, Any], places: dict[str, l
     table.add_column()
     table.add_column(justify="right")
     for name, value in scores.items():
-        table.add_row(label(name), number(name, value))
+        if name != "diverged" or value:
+            table.add_row(label(name), number(name, value))
     console.print(table)
     if protocol:
-        console.print(
-            "Scores by {extractor} ({extractor_sha256:.8}): {n_fakes:,} {generator} samples against {n_reals:,} images "
-            "of {reference}".format(**protocol),
-            highlight=False,
+        text = (
+            "{extractor} (sha256 {extractor_sha256:.8}), {n_fakes:,} samples of the EMA generator "
+            "against {n_reals:,} images of the {reference} split"
         )
+        places = {"protocol": [text.format(**protocol)]} | places
     for name, found in places.items():
         for place in found:
             console.print(f"{name:<11} {place}", highlight=False, soft_wrap=True)
@@ -79,7 +80,9 @@ def show(scores: dict[str, float], protocol: dict[str, Any], places: dict[str, l
 def label(name: str) -> str:
     """Return a score's name as people write it: fid_2k_floor as "FID 2k, real against real"."""
     words = name.replace("_floor", ", real against real").replace("_best", ", best so far").replace("_", " ")
-    return "Training time" if name == "seconds" else words[0].upper() + words[1:].replace("id", "ID", name[:3] == "fid")
+    if name == "seconds":
+        return "Training time"
+    return "FID" + words[3:] if name.startswith("fid") else words.capitalize()
 
 
 def number(name: str, value: float) -> str:

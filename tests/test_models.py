@@ -83,7 +83,7 @@ def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(disc
     for _ in range(300):  # a power iteration each
         discriminator(images, labels)
     weights = [m.weight for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
-    assert len(weights) > 3
+    assert len(weights) >= 3
     for weight in weights:
         assert top_singular_value(weight) == pytest.approx(1, abs=2e-2)
 
