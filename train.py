@@ -16,6 +16,7 @@ TARGETS = ("gan.*", "pytorch_lightning.*", "torch.*", "torchvision.*")  # what a
 
 def train(cfg: DictConfig) -> float | None:
     """Wire up data, GAN, callbacks and trainer; fit and score; return the objective, inf if the run diverged."""
+    import torch
     from pytorch_lightning import seed_everything
 
     from gan import results, tracking
@@ -45,8 +46,9 @@ def train(cfg: DictConfig) -> float | None:
     )
     scorer = None
     if cfg.metrics:
-        extractor, reference = instantiate(cfg.metrics.extractor), cfg.metrics.reference
-        scorer = Scorer(extractor, data, reference=reference, conditional=shape["num_classes"] > 0)
+        with torch.random.fork_rng():  # making networks draws their first weights
+            extractor = instantiate(cfg.metrics.extractor)
+        scorer = Scorer(extractor, data, reference=cfg.metrics.reference, conditional=shape["num_classes"] > 0)
     evaluation = Evaluation(scorer, objective=cfg.objective)
     logger = instantiate(cfg.logger) or None
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]

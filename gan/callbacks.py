@@ -59,7 +59,7 @@ class Evaluation(Callback):
             self.scores = self.scorer.compute()
             self.best = min(self.best, self.scores[self.objective])
             self.scores[f"{self.objective}_best"] = self.best
-            pl_module.log_dict(self.scores)
+            pl_module.log_dict(self.scores | {"step": float(trainer.global_step)})
 
     def record_divergence(self, reason: str) -> None:
         """Make inf the run's objective."""
@@ -89,7 +89,7 @@ class SampleGrid(Callback):
         if torch.isfinite(samples).all():
             path = self.folder / f"step_{trainer.global_step:06d}.png"
             save_grid(samples.cpu(), path, self.columns)
-            tracking.log_image(trainer.logger, "samples", path)
+            tracking.log_image(trainer.logger, "samples", path, trainer.global_step)
 
 
 class Throughput(Callback):

@@ -87,7 +87,7 @@ class ImageData(LightningDataModule):
             return
         self.splits = {split: self.load(split) for split in ("train", "test")}
         step, available = self.n_critic * self.batch_size, len(self.splits["train"])
-        if not 1 <= step <= available:
+        if self.batch_size < 1 or step > available:
             raise InputError(
                 f"data.batch_size={self.batch_size}: batch_size times n_critic ({self.n_critic}) must lie in "
                 f"1..{available}, the number of training images"

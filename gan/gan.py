@@ -62,6 +62,7 @@ class GAN(LightningModule):
         for scheduler in self.lr_schedulers():
             scheduler.step()
         self.log_dict(logs)
+        self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
 
     def discriminator_step(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Update D once on these reals and on fresh fakes of the same labels."""

@@ -43,10 +43,10 @@ def summarise(logger: Logger | None, values: dict[str, Any]) -> None:
         logger.experiment.summary.update(values)
 
 
-def log_image(logger: Logger | None, key: str, path: Path) -> None:
-    """Log a picture under a key."""
+def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
+    """Log a picture under a key at a generator step."""
     if isinstance(logger, WandbLogger):
-        logger.log_image(key, [str(path)])
+        logger.log_image(key, [str(path)], step=step)
 
 
 def where(logger: Logger | None) -> list[str]:

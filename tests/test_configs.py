@@ -15,12 +15,12 @@ SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_can_be_built(configure, option, monkeypatch):
+def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, tmp_path):
     group, name = option.split("/")
     needed = ["data.root=pictures"] if option == "data/folder" else []
     cfg = configure(f"{group}={name}", *needed)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(
         torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network"))
     )

@@ -132,6 +132,12 @@ def test_n_critic_below_one_is_refused():
         GAN(nn.Linear(1, 1), nn.Linear(1, 1), loss=BCE(), optimizer=optimizer, n_critic=0)
 
 
+def test_gradient_scaling_is_refused(configure, monkeypatch):
+    monkeypatch.setattr("pytorch_lightning.Trainer.precision", "16-mixed")
+    with pytest.raises(InputError, match=r"trainer\.precision=16-mixed: .*bf16-mixed"):
+        trained(configure, monkeypatch)
+
+
 def test_the_linear_schedule_falls_to_its_end_over_the_run(configure, monkeypatch):
     rates = []
     step = GAN.training_step

@@ -86,7 +86,7 @@ def test_fid_of_the_reals_themselves_is_zero_and_the_floor_is_not():
     test = digits.splits["test"]
     scores = scored(scorer, test.images, test.labels)
     assert scores["fid_1k"] == pytest.approx(0, abs=1e-3)
-    assert 0.2 < scores["fid_1k_floor"] < 3
+    assert 0 < scores["fid_1k_floor"] < 0.05 * scored(scorer, 255 - test.images, test.labels)["fid_1k"]
     assert scores["conditional_accuracy"] > 0.99
     assert 9.5 < scores["inception_score"] <= 10
 

@@ -37,6 +37,7 @@ def records(path: Path):
 
 def read(folder: Path) -> dict:
     """Gather a run's identity, config, history, summary and exit code from its offline folder."""
+    wandb.teardown()  # its service has written all when it has ended
     run = {"config": {}, "history": [], "summary": {}, "files": [], "exit_code": None}
     for record in records(next(folder.glob("*.wandb"))):
         kind = record.WhichOneof("record_type")

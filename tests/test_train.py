@@ -104,7 +104,6 @@ def test_the_best_score_survives_a_resume():
         (["metrics.weights_path=nowhere"], r"metrics\.weights_path=nowhere: .*mnist"),
         (["metrics.reference=val"], r"metrics\.reference=val: .*train, test"),
         (["objective=fid"], r"objective=fid: this run measures fid_200"),
-        (["trainer.precision=16-mixed"], r"trainer\.precision=16-mixed: .*bf16-mixed"),
         (["model.discriminator.norm=group"], r"norm=group: must be one of batch"),
         (["ema_half_life_steps=-1"], r"ema_half_life_steps=-1: .*0"),
     ],
