@@ -7,7 +7,6 @@ import warnings
 def quiet() -> None:
     """Silence them; everything else still shows."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # hardware found, tips, "max_steps reached"
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # "generated new fontManager"
     for message in (
         ".*does not have many workers",  # the images are in memory: workers would only copy them
         ".*will save all extracted features in buffer",  # torchmetrics' Inception Score, 40 MB for 10,000 samples

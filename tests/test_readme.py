@@ -1,0 +1,81 @@
+"""The README's commands, run as they stand but for their budget and their placeholders."""
+
+import os
+import re
+import shlex
+
+import pytest
+from PIL import Image
+
+import train
+from tests.conftest import ROOT
+from tests.test_train import NARROW, command
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+TRAIN = [line for line in COMMANDS if line.startswith("python train.py")]
+
+
+@pytest.fixture
+def finished(configure, tmp_path):
+    train.train(configure("trainer.max_steps=2", "metrics=none", *NARROW["dcgan"]))
+    return tmp_path / "run"
+
+
+def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
+    known = ("python train.py", "python scripts/generate.py", "make train", "make test", "wandb sync")
+    assert all(line.startswith(known) for line in COMMANDS), COMMANDS
+    assert len(TRAIN) >= 5
+
+
+def test_the_table_of_options_names_them_all():
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        if path.parent.name != "callbacks":
+            assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", README, re.M), path
+
+
+@pytest.mark.parametrize("line", [line for line in TRAIN if " -m " not in line])
+def test_train_commands(configure, tmp_path, finished, line):
+    overrides = shlex.split(line, comments=True)[2:]
+    if "data=fashion_mnist" in overrides and "DATA_DIR" not in os.environ:
+        pytest.skip("needs Fashion-MNIST under DATA_DIR")
+    for i in range(90):
+        (tmp_path / "my_images" / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (70, 80), (i, i, i)).save(tmp_path / "my_images" / str(i % 2) / f"{i}.png")
+    places = {"my_images": f"{tmp_path}/my_images", "outputs/mnist_5k-dcgan-bce/DATE": str(finished)}
+    for placeholder, place in places.items():
+        overrides = [override.replace(placeholder, place) for override in overrides]
+    kept = [override for override in overrides if not override.startswith(("metrics=", "trainer.max_steps="))]
+    narrow = NARROW["dcgan"] if any(override.startswith("ckpt_path") for override in overrides) else []
+    train.train(configure(*kept, *narrow, "metrics=none", "trainer.max_steps=4"))
+    assert (tmp_path / "run" / "generator.safetensors").is_file()
+
+
+def test_the_multirun_command(tmp_path):
+    (line,) = (line for line in TRAIN if " -m " in line)
+    small = ["trainer=cpu", "trainer.max_steps=1", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
+    done = command(*shlex.split(line)[2:], *small)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*/generator.safetensors"))) == 12
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])
+def test_generate_commands(finished, tmp_path, line):
+    words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(finished)) for word in shlex.split(line)[2:]]
+    done = command(*words, script="scripts/generate.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / words[words.index("--out") + 1]).is_file()
+
+
+def test_the_loss_that_the_readme_adds_works_as_written(configure, tmp_path, monkeypatch):
+    """Its class and its yaml, copied from the page into a package beside the configs."""
+    code = re.search(r"```python\n(class LeastSquares.*?)```", README, re.S)[1]
+    yaml = re.search(r"```yaml\n# conf/loss/lsgan.yaml\n(.*?)```", README, re.S)[1]
+    namespace: dict = {}
+    exec(code, namespace)
+    monkeypatch.setattr("gan.losses.LeastSquares", namespace["LeastSquares"], raising=False)
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "conf" / "loss" / "lsgan.yaml").write_text(yaml)
+    cfg = configure("loss=lsgan", f"hydra.searchpath=[file://{tmp_path}/conf]", "metrics=none", *NARROW["dcgan"])
+    train.train(cfg)
+    assert cfg.choices.loss == "lsgan"
