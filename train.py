@@ -50,12 +50,10 @@ def train(cfg: DictConfig) -> float | None:
             extractor = instantiate(cfg.metrics.extractor)
         scorer = Scorer(extractor, data, reference=cfg.metrics.reference, conditional=shape["num_classes"] > 0)
     evaluation = Evaluation(scorer, objective=cfg.objective)
-    logger = instantiate(cfg.logger) or None
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
-    trainer = instantiate(cfg.trainer, logger=logger or False, callbacks=callbacks)
-
+    trainer = instantiate(cfg.trainer, logger=instantiate(cfg.logger) or False, callbacks=callbacks)
     generator_config = OmegaConf.to_container(cfg.model.generator, resolve=True) | shape
-    with tracking.run(logger, OmegaConf.to_container(cfg, resolve=True)):
+    with tracking.run(trainer.logger, OmegaConf.to_container(cfg, resolve=True)):
         try:
             trainer.fit(game, data, ckpt_path=cfg.ckpt_path, weights_only=True)
             if evaluation.step != trainer.global_step:

@@ -1,9 +1,11 @@
 """The image sets by name, with their official splits."""
 
+import gzip
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -43,16 +45,26 @@ class Torchvision(ImageData):
 
     def __init__(self, *, dataset: Callable[..., VisionDataset], root: str, **options) -> None:
         super().__init__(**options)
-        self.dataset, self.root = dataset, root
+        self.dataset, self.root = dataset, Path(root)
 
     def load(self, split: str) -> Images:
-        try:
-            loaded = self.dataset(self.root, train=split == "train", download=True)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"data.root={self.root}: no data set there and none to be had: {error}") from error
+        with TemporaryDirectory() as scratch:
+            try:
+                loaded = self.dataset(self.unpacked(Path(scratch)), train=split == "train", download=True)
+            except (OSError, RuntimeError) as error:
+                raise InputError(f"data.root={self.root}: no data set there and none to be had: {error}") from error
         images = torch.as_tensor(loaded.data)
         images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2).contiguous()
         return Images(square(images, self.image_size), torch.as_tensor(loaded.targets))
+
+    def unpacked(self, scratch: Path) -> Path:
+        """Return the root, or scratch with its raw .gz files unpacked: the root may be read-only."""
+        raw = Path(getattr(self.dataset, "func", self.dataset).__name__, "raw")
+        packed = [path for path in (self.root / raw).glob("*.gz") if not path.with_suffix("").is_file()]
+        for path in packed:
+            (scratch / raw).mkdir(parents=True, exist_ok=True)
+            (scratch / raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+        return scratch if packed else self.root
 
 
 class Files(Images):

@@ -104,15 +104,18 @@ def idx(path: Path, array: np.ndarray, compress: bool) -> None:
     (gzip.open if compress else open)(path, "wb").write(content)
 
 
-def test_torchvision_sets_use_raw_files_that_are_already_there(tmp_path):
+@pytest.mark.parametrize("packed", [False, True])
+def test_torchvision_sets_use_raw_files_that_are_already_there(tmp_path, packed):
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (12, 28, 28), dtype=np.uint8), (np.arange(12) % 10).astype(np.uint8)
     for name in ("train", "t10k"):
-        idx(tmp_path / "MNIST" / "raw" / f"{name}-images-idx3-ubyte", images, compress=False)
-        idx(tmp_path / "MNIST" / "raw" / f"{name}-labels-idx1-ubyte", labels, compress=False)
+        for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+            idx(tmp_path / "MNIST" / "raw" / f"{name}-{kind}{'.gz' if packed else ''}", array, packed)
+    before = sorted(tmp_path.rglob("*"))
     data = ready(Torchvision(dataset=MNIST, root=str(tmp_path), **GREY | {"batch_size": 4}))
     assert torch.equal(data.splits["train"].images[:, 0], torch.from_numpy(images))
     assert data.splits["test"].labels.tolist() == labels.tolist()
+    assert sorted(tmp_path.rglob("*")) == before
     bigger = ready(Torchvision(dataset=MNIST, root=str(tmp_path), **GREY | {"batch_size": 4, "image_size": 32}))
     assert bigger.splits["train"].images.shape == (12, 1, 32, 32)
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.datasets import MNIST, FashionMNIST
 
-from gan.datasets import MNIST5k
+from gan.datasets import MNIST5k, Torchvision
 from gan.errors import InputError
 from gan.images import to_float
 from gan.metrics import inception
@@ -158,9 +158,10 @@ def test_shipped_weights_are_those_recorded_and_small(name):
 @pytest.mark.skipif("DATA_DIR" not in os.environ, reason="needs MNIST and Fashion-MNIST under DATA_DIR")
 @pytest.mark.parametrize(("name", "dataset", "least"), [("mnist", MNIST, 0.99), ("fashion_mnist", FashionMNIST, 0.91)])
 def test_shipped_classifiers_are_right_on_the_official_test_set(name, dataset, least):
-    test = dataset(os.environ["DATA_DIR"], train=False, download=True)
-    logits = Classifier(weights_path=name)(test.data[:, None])[1]
-    assert (logits.argmax(1) == test.targets).float().mean() >= least
+    sets = Torchvision(dataset=dataset, root=os.environ["DATA_DIR"], channels=1, image_size=28, batch_size=64)
+    test = sets.load("test")
+    logits = Classifier(weights_path=name)(test.images)[1]
+    assert (logits.argmax(1) == test.labels).float().mean() >= least
 
 
 def test_damaged_shipped_weights_are_refused(monkeypatch):

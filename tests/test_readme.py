@@ -71,7 +71,7 @@ def test_the_loss_that_the_readme_adds_works_as_written(configure, tmp_path, mon
     """Its class and its yaml, copied from the page into a package beside the configs."""
     code = re.search(r"```python\n(class LeastSquares.*?)```", README, re.S)[1]
     yaml = re.search(r"```yaml\n# conf/loss/lsgan.yaml\n(.*?)```", README, re.S)[1]
-    namespace: dict = {}
+    namespace = {"__name__": "gan.losses"}
     exec(code, namespace)
     monkeypatch.setattr("gan.losses.LeastSquares", namespace["LeastSquares"], raising=False)
     (tmp_path / "conf" / "loss").mkdir(parents=True)
