@@ -91,7 +91,6 @@ class GAN(LightningModule):
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-        torch.clear_autocast_cache()  # Lightning's autocast spans the whole step and would go on with the old weights
 
     def sample(self, labels: Tensor) -> Tensor:
         """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z ~ N(0, 1)."""

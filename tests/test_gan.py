@@ -172,7 +172,7 @@ def test_max_epochs_counts_passes_over_the_data(configure, monkeypatch):
 
 
 def test_every_update_under_autocast_sees_the_weights_of_the_last(configure, monkeypatch):
-    """Autocast keeps bfloat16 copies of weights for as long as it lasts, which is a whole step in Lightning."""
+    """An autocast that lasts a whole step, as Lightning's does, must not keep bfloat16 copies of the weights."""
     stale = []
     step = GAN.discriminator_step
 
