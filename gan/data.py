@@ -53,8 +53,8 @@ class ImageData(LightningDataModule):
     """Real images to train on, and the fixed z and labels to score the generator with.
 
     A training batch holds `n_critic * batch_size` images, so that each discriminator update of a step gets fresh reals.
-    The validation set is `n_fakes` pairs of z (z_dim,) and a
-    label, drawn from `z_seed`, classes as frequent as in the training set; it is empty for n_fakes = 0.
+    The validation set is `n_fakes` pairs of a z (z_dim,), drawn from `z_seed`, and a label, classes as frequent as in
+    the training set.
     Subclasses define `load(split)` for "train" and "test". `domain` names the shipped classifier that knows the images.
     """
 

@@ -34,14 +34,13 @@ def draw(run: Path, labels: list[int] | None, count: int, seed: int, interpolate
         if not 0 <= label < max(num_classes, 1):
             raise InputError(f"--label {label}: this generator knows 0 to {max(num_classes, 1) - 1}")
     random = torch.Generator().manual_seed(seed)
+    chosen = torch.tensor(labels or range(max(num_classes, 1)))
     if interpolate:
         rows, columns = -(-count // 10), 10
         ends = torch.randn(2, rows, generator.z_dim, generator=random)
-        chosen = torch.tensor(labels or range(max(num_classes, 1)))
         of_rows = chosen[torch.arange(rows) % len(chosen)]
         return generator(spherical(*ends, columns), of_rows.repeat_interleave(columns)), columns
     z = torch.randn(count, generator.z_dim, generator=random)
-    chosen = torch.tensor(labels or range(max(num_classes, 1)))
     return generator(z, chosen[torch.arange(count) * len(chosen) // count]), columns_of(count, len(chosen))
 
 
