@@ -9,9 +9,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-import gan  # noqa: F401, the configs use its resolver
-
-TARGETS = ("gan.*", "pytorch_lightning.*", "torch.*", "torchvision.*")  # what a config may name as `_target_`
+from gan.trusted import TARGETS
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -19,7 +17,7 @@ def train(cfg: DictConfig) -> float | None:
     import torch
     from pytorch_lightning import seed_everything
 
-    from gan import results, tracking
+    from gan import guards, results, tracking
     from gan.callbacks import Evaluation
     from gan.errors import Diverged, InputError
     from gan.gan import GAN
@@ -30,19 +28,27 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
         raise InputError(f"ckpt_path={cfg.ckpt_path}: no such file")
     seed_everything(cfg.seed, workers=True, verbose=False)
-    n_fakes, z_dim = cfg.metrics.n_fakes if cfg.metrics else 100, cfg.model.generator.z_dim
-    data = instantiate(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic, n_fakes=n_fakes, z_dim=z_dim)
+    prior, z_dim = instantiate(cfg.prior), cfg.model.generator.z_dim
+    n_fakes = cfg.metrics.n_fakes if cfg.metrics else 100
+    data = instantiate(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic, n_fakes=n_fakes, prior=prior, z_dim=z_dim)
     data.setup()
     shape = data.shape if cfg.conditional else data.shape | {"num_classes": 0}
+    generator, discriminator = (instantiate(network, **shape) for network in cfg.model.values())
+    guards.check(generator, discriminator, penalised=bool(cfg.penalty), **shape)
     game = GAN(
-        instantiate(cfg.model.generator, **shape),
-        instantiate(cfg.model.discriminator, **shape),
+        generator,
+        discriminator,
         loss=instantiate(cfg.loss),
         penalties=instantiate(cfg.penalty).values(),
+        augment=instantiate(cfg.augment),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
+        prior=prior,
         n_critic=cfg.n_critic,
         ema_half_life_steps=cfg.ema_half_life_steps,
+        ema_ramp_up=cfg.ema_ramp_up,
+        gradient_clip_val=cfg.gradient_clip_val,
+        weight_clip=cfg.weight_clip,
     )
     scorer = None
     if cfg.metrics:
@@ -52,15 +58,16 @@ def train(cfg: DictConfig) -> float | None:
     evaluation = Evaluation(scorer, objective=cfg.objective)
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
     trainer = instantiate(cfg.trainer, logger=instantiate(cfg.logger) or False, callbacks=callbacks)
-    generator_config = OmegaConf.to_container(cfg.model.generator, resolve=True) | shape
-    with tracking.run(trainer.logger, OmegaConf.to_container(cfg, resolve=True)):
+    config = OmegaConf.to_container(cfg, resolve=True)
+    recipe = {"generator": config["model"]["generator"] | shape, "prior": config["prior"]}
+    with tracking.run(trainer.logger, config):
         try:
             trainer.fit(game, data, ckpt_path=cfg.ckpt_path, weights_only=True)
             if evaluation.step != trainer.global_step:
                 trainer.validate(game, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))
-        results.finish(trainer, game, evaluation, Path(cfg.run_dir), generator_config)
+        results.finish(trainer, game, evaluation, Path(cfg.run_dir), recipe)
     return evaluation.scores.get(cfg.objective)
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from gan.errors import InputError
 from gan.images import to_float
+from gan.priors import normal
 
 
 class Images(Dataset):
@@ -53,8 +54,8 @@ class ImageData(LightningDataModule):
     """Real images to train on, and the fixed z and labels to score the generator with.
 
     A training batch holds `n_critic * batch_size` images, so that each discriminator update of a step gets fresh reals.
-    The validation set is `n_fakes` pairs of a z (z_dim,), drawn from `z_seed`, and a label, classes as frequent as in
-    the training set.
+    The validation set is `n_fakes` pairs of a z (z_dim,), drawn from `prior` by `z_seed`, and a label, classes as
+    frequent as in the training set.
     Subclasses define `load(split)` for "train" and "test". `domain` names the shipped classifier that knows the images.
     """
 
@@ -67,6 +68,7 @@ class ImageData(LightningDataModule):
         domain: str | None = None,
         num_workers: int = 0,
         n_critic: int = 1,
+        prior: Callable[..., Tensor] = normal,
         z_dim: int = 1,
         n_fakes: int = 0,
         seed: int = 0,
@@ -75,7 +77,7 @@ class ImageData(LightningDataModule):
         super().__init__()
         self.channels, self.image_size, self.domain = channels, image_size, domain
         self.batch_size, self.num_workers, self.n_critic = batch_size, num_workers, n_critic
-        self.z_dim, self.n_fakes, self.seed, self.z_seed = z_dim, n_fakes, seed, z_seed
+        self.prior, self.z_dim, self.n_fakes, self.seed, self.z_seed = prior, z_dim, n_fakes, seed, z_seed
         self.splits: dict[str, Images] = {}
 
     @abstractmethod
@@ -122,7 +124,7 @@ class ImageData(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         labels = self.splits["train"].labels.sort().values
         spread = torch.linspace(0, len(labels) - 1, self.n_fakes).round().long()
-        z = torch.randn(self.n_fakes, self.z_dim, generator=torch.Generator().manual_seed(self.z_seed))
+        z = self.prior(self.n_fakes, self.z_dim, generator=torch.Generator().manual_seed(self.z_seed))
         return DataLoader(TensorDataset(z, labels[spread]), batch_size=500, generator=torch.Generator())
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from gan.augment import Augment
 from gan.ema import averaged
 from gan.errors import InputError
-from gan.penalties import require_per_sample_gradients
+from gan.priors import normal
+from gan.schedules import constant
 
 
 class GAN(LightningModule):
@@ -20,6 +22,8 @@ class GAN(LightningModule):
     A step is one generator update, after `n_critic` discriminator updates, each on reals and fakes of its own;
     Lightning's global_step counts these steps. Networks are called as `generator(z, labels)`, with z (N, z_dim) and
     labels (N,), and `discriminator(images, labels)`, giving logits (N,). `optimizer` and `schedule` make what they say;
+    `prior` draws z; `augment` changes what D sees; `gradient_clip_val` bounds the norm of each player's gradient;
+    after each of its updates D's parameters are clipped to +-`weight_clip` (Arjovsky et al. 2017, algorithm 1).
     `ema` is the averaged generator that is scored and saved.
     """
 
@@ -31,32 +35,39 @@ class GAN(LightningModule):
         loss: Any,
         penalties: Iterable[Callable[..., Tensor]] = (),
         optimizer: dict[str, Callable[..., Optimizer]],
-        schedule: Callable[[float], float] = lambda progress: 1.0,
+        schedule: Callable[[float], float] = constant,
+        prior: Callable[..., Tensor] = normal,
+        augment: Augment | None = None,
         n_critic: int = 1,
         ema_half_life_steps: float = 500,
+        ema_ramp_up: float | None = 0.05,
+        gradient_clip_val: float | None = None,
+        weight_clip: float | None = None,
     ) -> None:
         super().__init__()
         if n_critic < 1:
             raise InputError(f"n_critic={n_critic}: must be at least 1")
-        if not ema_half_life_steps >= 0:
-            raise InputError(f"ema_half_life_steps={ema_half_life_steps}: must be 0 (no averaging) or more")
+        for name, value in {"gradient_clip_val": gradient_clip_val, "weight_clip": weight_clip}.items():
+            if value is not None and not value > 0:
+                raise InputError(f"{name}={value}: must be above 0, or null for none")
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
-        self.ema = averaged(self.generator, half_life_steps=ema_half_life_steps)
-        self.loss, self.penalties = loss, list(penalties)
-        self.optimizer, self.schedule, self.n_critic = optimizer, schedule, n_critic
+        self.ema = averaged(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
+        self.loss, self.augment = loss, augment or Augment()
+        self.penalties = [(penalty, getattr(penalty, "interval", 1)) for penalty in penalties]
+        self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
+        self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
         self.random_states: dict[str, Any] | None = None
-        if self.penalties:
-            require_per_sample_gradients(self.discriminator)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
         logs: dict[str, Tensor] = {}
-        for real, real_labels in zip(images.chunk(self.n_critic), labels.chunk(self.n_critic), strict=True):
-            logs = self.discriminator_step(real, real_labels)
-        logs |= self.generator_step(real_labels)
+        parts = zip(images.chunk(self.n_critic), labels.chunk(self.n_critic), strict=True)
+        for update, (real, real_labels) in enumerate(parts, start=self.global_step * self.n_critic):
+            logs |= self.discriminator_step(real, real_labels, update)
+        logs |= self.generator_step(real, real_labels)
         self.ema.update_parameters(self.generator)
         self.images_seen += len(images) * self.trainer.world_size
         for scheduler in self.lr_schedulers():
@@ -64,37 +75,50 @@ class GAN(LightningModule):
         self.log_dict(logs)
         self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
 
-    def discriminator_step(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Update D once on these reals and on fresh fakes of the same labels."""
+    def discriminator_step(self, real: Tensor, labels: Tensor, update: int) -> dict[str, Tensor]:
+        """Update D once, for the `update`-th time, on these reals and on fresh fakes of the same labels."""
         _, optimizer = self.optimizers(use_pl_optimizer=False)  # so that global_step counts generator updates only
         with torch.no_grad():
-            fake = self.sample(labels)
+            real, fake = self.augment(real), self.augment(self.sample(labels))
         real_logits, fake_logits = self.discriminator(real, labels), self.discriminator(fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
-        if self.penalties:
-            logs["penalty"] = sum(penalty(self.discriminator, real, fake.float(), labels) for penalty in self.penalties)
+        due = [(penalty, interval) for penalty, interval in self.penalties if update % interval == 0]
+        if due:
+            inputs = self.discriminator, real.float(), fake.float(), labels
+            logs["penalty"] = sum(interval * penalty(*inputs) for penalty, interval in due)
             loss = loss + logs["penalty"]
-        self.update(optimizer, loss)
+        self.update(optimizer, self.discriminator, loss)
+        if self.weight_clip is not None:
+            with torch.no_grad():
+                for parameter in self.discriminator.parameters():
+                    parameter.clamp_(-self.weight_clip, self.weight_clip)
+        self.augment.adapt(real_logits)
         return {name: value.detach() for name, value in logs.items()}
 
-    def generator_step(self, labels: Tensor) -> dict[str, Tensor]:
-        """Update G once on fresh fakes of these labels."""
+    def generator_step(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Update G once on fresh fakes of these labels; a relativistic loss compares them with these reals."""
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
-            loss = self.loss.generator(self.discriminator(self.sample(labels), labels))
-            self.update(optimizer, loss)
+            fake_logits, real_logits = self.discriminator(self.augment(self.sample(labels)), labels), None
+            if getattr(self.loss, "relativistic", False):
+                with torch.no_grad():
+                    real_logits = self.discriminator(self.augment(real), labels)
+            loss = self.loss.generator(fake_logits, real_logits)
+            self.update(optimizer, self.generator, loss)
         return {"generator_loss": loss.detach()}
 
-    def update(self, optimizer: Optimizer, loss: Tensor) -> None:
-        """Step down the loss's gradient."""
+    def update(self, optimizer: Optimizer, player: nn.Module, loss: Tensor) -> None:
+        """Step a player down the loss's gradient."""
         optimizer.zero_grad()
         self.manual_backward(loss)
+        if self.gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(player.parameters(), self.gradient_clip_val)
         optimizer.step()
 
     def sample(self, labels: Tensor) -> Tensor:
-        """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z ~ N(0, 1)."""
-        return self.generator(torch.randn(len(labels), self.generator.z_dim, device=labels.device), labels)
+        """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z of the prior."""
+        return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch

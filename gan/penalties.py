@@ -1,12 +1,14 @@
 """Penalties on the discriminator's gradient with respect to images, for any loss.
 
-Each is called as `penalty(discriminator, real, fake, labels)` with images (N, C, H, W) in [-1, 1] and returns a scalar.
-They run in float32 outside autocast: the squared norm of a bfloat16 gradient has two significant digits.
+Each is called as `penalty(discriminator, real, fake, labels)` with images (N, C, H, W) and returns a scalar. They run
+in float32 outside autocast: the squared norm of a bfloat16 gradient has two significant digits. A penalty with an
+`interval` k above 1 is computed in every k-th discriminator update only, and then counts k times: lazy regularisation
+(Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 3.1). With an augmentation the
+images are the augmented ones, which are what D sees.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan.errors import InputError
 
@@ -18,15 +20,49 @@ class GradientPenalty:
     all of a sample's channels and pixels. Gulrajani et al. 2017, eq. 3, where weight is 10.
     """
 
-    def __init__(self, *, weight: float = 10.0) -> None:
-        if not weight > 0:
-            raise InputError(f"penalty.gradient_penalty.weight={weight}: must be above 0 (penalty=none turns it off)")
-        self.weight = weight
+    def __init__(self, *, weight: float = 10.0, interval: int = 1) -> None:
+        self.weight = positive("gradient_penalty.weight", weight)
+        self.interval = at_least_one("gradient_penalty.interval", interval)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         e = torch.rand(len(real), 1, 1, 1, device=real.device)
-        norms = gradients(discriminator, torch.lerp(fake, real, e), labels).norm(dim=1)
-        return self.weight * (norms - 1).square().mean()
+        return self.weight * off_one(gradients(discriminator, torch.lerp(fake, real, e), labels))
+
+
+class DRAGAN:
+    """Two-sided penalty that holds the gradient's norm at 1 around the reals.
+
+    weight * E (||grad D(x + d)||_2 - 1)^2, d uniform in +-0.5 standard deviations of the batch's pixels, drawn for each
+    pixel. Kodali et al. 2017, "On Convergence and Stability of GANs", section 2.3; the noise's scale is of their code.
+    """
+
+    def __init__(self, *, weight: float = 10.0, interval: int = 1) -> None:
+        self.weight = positive("dragan.weight", weight)
+        self.interval = at_least_one("dragan.interval", interval)
+
+    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+        noise = (torch.rand_like(real) - 0.5) * real.std()
+        return self.weight * off_one(gradients(discriminator, real + noise, labels))
+
+
+class R1:
+    """Penalty on the squared gradient at the reals: (gamma / 2) E ||grad D(x)||^2. Mescheder et al. 2018, eq. 9."""
+
+    def __init__(self, *, gamma: float = 10.0, interval: int = 1) -> None:
+        self.gamma, self.interval = positive("r1.gamma", gamma), at_least_one("r1.interval", interval)
+
+    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+        return self.gamma / 2 * gradients(discriminator, real, labels).square().sum(1).mean()
+
+
+class R2:
+    """Penalty on the squared gradient at the fakes: (gamma / 2) E ||grad D(G(z))||^2. Mescheder et al. 2018, eq. 10."""
+
+    def __init__(self, *, gamma: float = 10.0, interval: int = 1) -> None:
+        self.gamma, self.interval = positive("r2.gamma", gamma), at_least_one("r2.interval", interval)
+
+    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+        return self.gamma / 2 * gradients(discriminator, fake, labels).square().sum(1).mean()
 
 
 def gradients(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -37,11 +73,18 @@ def gradients(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tenso
         return torch.autograd.grad(logits.sum(), images, create_graph=True)[0].flatten(1)
 
 
-def require_per_sample_gradients(discriminator: nn.Module) -> None:
-    """Raise InputError if a batch norm ties the samples of a batch together (Gulrajani et al. 2017, section 4)."""
-    for name, module in discriminator.named_modules():
-        if isinstance(module, _BatchNorm):
-            raise InputError(
-                f"model.discriminator.norm=batch: a gradient penalty needs a gradient for each sample, which batch "
-                f"norm (layer {name!r}) mixes over the batch; use model.discriminator.norm=layer, or penalty=none"
-            )
+def off_one(gradients: Tensor) -> Tensor:
+    """Return the mean over samples of the squared distance of their gradient's norm from 1."""
+    return (gradients.norm(dim=1) - 1).square().mean()
+
+
+def positive(key: str, value: float) -> float:
+    if not value > 0:
+        raise InputError(f"penalty.{key}={value}: must be above 0 (penalty=none turns it off)")
+    return value
+
+
+def at_least_one(key: str, value: int) -> int:
+    if value < 1 or value != int(value):
+        raise InputError(f"penalty.{key}={value}: must be a whole number of updates, 1 (each of them) or more")
+    return int(value)

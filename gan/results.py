@@ -1,6 +1,7 @@
 """What a finished run leaves: its generator, metrics.json, and a table on the terminal."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,33 @@ from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from gan import tracking
 from gan.callbacks import Evaluation
+from gan.cost import Cost
 from gan.errors import InputError
 from gan.gan import GAN
+from gan.trusted import GENERATORS
 
 
-def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path, generator_config: dict[str, Any]) -> None:
-    """Save the run's last state, EMA generator, scores and protocol, file them in W&B, and show them."""
+def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path, recipe: dict[str, Any]) -> None:
+    """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, and show them."""
     checkpoint = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(checkpoint)
-    generator = save_generator(gan.ema.module, generator_config, run_dir)
+    generator = save_generator(gan.ema.module, recipe, run_dir)
     protocol = evaluation.scorer.protocol if evaluation.scorer else {}
-    scores = evaluation.scores | {
-        "images_seen": int(gan.images_seen),
-        "generator_steps": trainer.global_step,
-        "seconds": evaluation.seconds,
-        "diverged": evaluation.diverged,
-    }
+    cost = next((callback.measured for callback in trainer.callbacks if isinstance(callback, Cost)), {})
+    scores = (
+        evaluation.scores
+        | cost
+        | {
+            "images_seen": int(gan.images_seen),
+            "generator_steps": trainer.global_step,
+            "seconds": evaluation.seconds,
+            "diverged": evaluation.diverged,
+        }
+    )
     (run_dir / "metrics.json").write_text(json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n")
     tracking.summarise(trainer.logger, scores | {"protocol": protocol})
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
@@ -37,23 +45,27 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path, ge
     show(scores, protocol, places | {"W&B": tracking.where(trainer.logger)})
 
 
-def save_generator(generator: nn.Module, config: dict[str, Any], run_dir: Path) -> Path:
-    """Write generator.safetensors and, beside it, generator.yaml: the `_target_` and all arguments that build it."""
+def save_generator(generator: nn.Module, recipe: dict[str, Any], run_dir: Path) -> Path:
+    """Write generator.safetensors and, beside it, generator.yaml: what builds the network, and the prior of its z."""
     path = run_dir / "generator.safetensors"
     save_file({name: tensor.cpu().contiguous() for name, tensor in generator.state_dict().items()}, path)
-    OmegaConf.save(OmegaConf.create(config), path.with_suffix(".yaml"))
+    OmegaConf.save(OmegaConf.create(recipe), path.with_suffix(".yaml"))
     return path
 
 
-def load_generator(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a run's EMA generator, ready to be called, and its config; raise InputError where a run left none."""
+def load_generator(run_dir: Path) -> tuple[nn.Module, Callable[..., Tensor], int]:
+    """Return a run's EMA generator, ready to be called, its prior and its number of classes.
+
+    Raises InputError where a run left none.
+    """
     path = run_dir / "generator.safetensors"
     if not path.is_file():
         raise InputError(f"{path}: no such file; a finished run leaves one in its folder")
     config = OmegaConf.load(path.with_suffix(".yaml"))
-    generator = instantiate(config, _execution_whitelist_=("gan.models.*",))
+    generator = instantiate(config.generator, _execution_whitelist_=GENERATORS)
     generator.load_state_dict(load_file(path))
-    return generator.eval().requires_grad_(False), OmegaConf.to_container(config)
+    prior = instantiate(config.prior, _execution_whitelist_=GENERATORS)
+    return generator.eval().requires_grad_(False), prior, config.generator.num_classes
 
 
 def show(scores: dict[str, float], protocol: dict[str, Any], places: dict[str, list]) -> None:
@@ -80,8 +92,8 @@ def show(scores: dict[str, float], protocol: dict[str, Any], places: dict[str, l
 def label(name: str) -> str:
     """Return a score's name as people write it: fid_2k_floor as "FID 2k, real against real"."""
     words = name.replace("_floor", ", real against real").replace("_best", ", best so far").replace("_", " ")
-    if name == "seconds":
-        return "Training time"
+    if name in ("seconds", "flops_per_step"):
+        return {"seconds": "Training time", "flops_per_step": "Cost of a step"}[name]
     return "FID" + words[3:] if name.startswith("fid") else words.capitalize()
 
 
@@ -89,8 +101,10 @@ def number(name: str, value: float) -> str:
     """Return a score with its unit and as many digits as it is worth."""
     if name == "diverged":
         return "yes" if value else "no"
+    if name == "flops_per_step":
+        return f"{value / 1e9:.3g} GFLOP"
     if name.endswith("accuracy"):
         return f"{value:.1%}"
     if name == "seconds":
         return f"{value // 60:.0f} min {value % 60:02.0f} s"
-    return f"{value:,.0f}" if name in ("images_seen", "generator_steps") else f"{value:.2f}"
+    return f"{value:,.0f}" if isinstance(value, int) else f"{value:.2f}"

@@ -5,6 +5,7 @@ python scripts/generate.py --run outputs/mnist_5k-dcgan-bce/DATE --label 5 --cou
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,10 +27,11 @@ def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
     return ((((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()).flatten(0, 1)
 
 
-def draw(run: Path, labels: list[int] | None, count: int, seed: int, interpolate: bool) -> tuple[Tensor, int]:
+def draw(
+    run: Path, labels: list[int] | None, count: int, *, seed: int, interpolate: bool, truncation: float | None
+) -> tuple[Tensor, int]:
     """Return images (N, C, H, W) in [-1, 1] and how many make a row."""
-    generator, config = load_generator(run)
-    num_classes = config["num_classes"]
+    generator, prior, num_classes = load_generator(run)
     for label in labels or []:
         if not 0 <= label < max(num_classes, 1):
             raise InputError(f"--label {label}: this generator knows 0 to {max(num_classes, 1) - 1}")
@@ -37,11 +39,24 @@ def draw(run: Path, labels: list[int] | None, count: int, seed: int, interpolate
     chosen = torch.tensor(labels or range(max(num_classes, 1)))
     if interpolate:
         rows, columns = -(-count // 10), 10
-        ends = torch.randn(2, rows, generator.z_dim, generator=random)
+        ends = truncated(prior, 2 * rows, generator.z_dim, truncation, random).unflatten(0, (2, rows))
         of_rows = chosen[torch.arange(rows) % len(chosen)]
         return generator(spherical(*ends, columns), of_rows.repeat_interleave(columns)), columns
-    z = torch.randn(count, generator.z_dim, generator=random)
+    z = truncated(prior, count, generator.z_dim, truncation, random)
     return generator(z, chosen[torch.arange(count) * len(chosen) // count]), columns_of(count, len(chosen))
+
+
+def truncated(
+    prior: Callable[..., Tensor], n: int, z_dim: int, threshold: float | None, random: torch.Generator
+) -> Tensor:
+    """Return z (n, z_dim) with every entry beyond +-threshold drawn anew: less variety for better samples.
+
+    The truncation trick, Brock et al. 2019 (BigGAN), section 3.1.
+    """
+    z = prior(n, z_dim, generator=random)
+    while threshold is not None and (beyond := z.abs() > threshold).any():
+        z = torch.where(beyond, prior(n, z_dim, generator=random), z)
+    return z
 
 
 def columns_of(count: int, classes: int) -> int:
@@ -56,12 +71,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="number of images (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of z (default: %(default)s)")
+    parser.add_argument("--truncation", type=float, help="redraw entries of z beyond this size, 0.05 or more")
     parser.add_argument("--interpolate", action="store_true", help="walk from one z to another along each row of ten")
     arguments = parser.parse_args()
     if arguments.count < 1:
         parser.error(f"--count {arguments.count}: must be at least 1")
+    if arguments.truncation is not None and not arguments.truncation >= 0.05:
+        parser.error(f"--truncation {arguments.truncation}: must be at least 0.05")
+    options = {name: getattr(arguments, name) for name in ("seed", "interpolate", "truncation")}
     try:
-        images, columns = draw(arguments.run, arguments.label, arguments.count, arguments.seed, arguments.interpolate)
+        images, columns = draw(arguments.run, arguments.label, arguments.count, **options)
     except InputError as error:
         parser.error(str(error))
     save_grid(images, arguments.out, columns)

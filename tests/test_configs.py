@@ -24,7 +24,7 @@ def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, 
     monkeypatch.setattr(
         torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network"))
     )
-    for part in ("data", "loss", "penalty", "optimizer", "schedule", "callbacks"):
+    for part in ("data", "loss", "penalty", "augment", "prior", "optimizer", "schedule", "callbacks"):
         instantiate(cfg[part])
     for network in cfg.model.values():
         instantiate(network, **SHAPE)
@@ -50,6 +50,8 @@ def test_there_is_something_of_every_group():
         ([], [], "batch"),
         (["loss=wgan_gp"], ["gradient_penalty"], "layer"),
         (["loss=wgan_gp", "penalty=none"], [], "batch"),
+        (["penalty=[r1,r2]"], ["r1", "r2"], "layer"),
+        (["loss=wgan_gp", "penalty=[gradient_penalty,r1]"], ["gradient_penalty", "r1"], "layer"),
         (["loss=hinge", "penalty=gradient_penalty"], ["gradient_penalty"], "layer"),
         (["penalty=gradient_penalty", "discriminator_norm=none"], ["gradient_penalty"], "none"),
     ],

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from gan.ema import averaged
+from gan.errors import InputError
 
 
 def follow(values: list[float], **options) -> float:
@@ -39,3 +40,16 @@ def test_buffers_are_copied():
         ema.update_parameters(module)
     torch.testing.assert_close(ema.module.running_mean, module.running_mean)
     assert ema.module.num_batches_tracked == 3
+
+
+def test_without_ramp_up_the_whole_half_life_counts_from_the_start():
+    values, average = [0.0, 1.0, -2.0, 4.0], 0.0
+    for value in values[1:]:
+        average += (1 - 0.5 ** (1 / 3)) * (value - average)
+    assert follow(values, half_life_steps=3, ramp_up=None) == pytest.approx(average, abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"half_life_steps": -1}, {"half_life_steps": 5, "ramp_up": -0.1}])
+def test_negative_lengths_are_refused(options):
+    with pytest.raises(InputError, match=r"ema_.*=-.*0"):
+        follow([0.0], **options)

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 import train
+from gan.augment import DiffAugment
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import BCE
+from gan.models.dcgan import Generator
+from gan.penalties import R1
 
 
 def trained(configure, monkeypatch, *overrides):
@@ -21,15 +24,23 @@ def trained(configure, monkeypatch, *overrides):
     return made[0]
 
 
+def flat(network: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().reshape(-1) for parameter in network.parameters()])
+
+
 def equal(one: nn.Module, other: nn.Module) -> bool:
     states = one.state_dict(), other.state_dict()
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-@pytest.mark.parametrize("n_critic", [1, 2, 3])
+@pytest.mark.parametrize("n_critic", [1, 2, 3, 5])
 def test_truth_table_of_updates(configure, monkeypatch, n_critic):
     """Each step: n_critic times D on reals of their own and fresh fakes, then G once; the other player never moves."""
-    events, reals, fakes = [], [], []
+    events, reals, fakes, stepped = [], [], [], Counter()
+    optimizer_step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self, *a, **k: (stepped.update([id(self)]), optimizer_step(self, *a, **k))[1]
+    )
 
     def recorded(method):
         def record(self, *args):
@@ -56,6 +67,7 @@ def test_truth_table_of_updates(configure, monkeypatch, n_critic):
     gan = trained(configure, monkeypatch, f"n_critic={n_critic}", "trainer.max_steps=4", "metrics=none")
     one_step = [("discriminator_step", "discriminator")] * n_critic + [("generator_step", "generator")]
     assert events == one_step * 4
+    assert sorted(stepped.values()) == sorted([4 * n_critic, 4])  # one optimiser step an update, none besides
     assert gan.global_step == 4
     assert gan.images_seen == 4 * n_critic * 64
     assert len({real.sum().item() for real in reals}) == 4 * n_critic  # no reals are used twice
@@ -66,9 +78,9 @@ def test_fakes_carry_no_gradient_to_the_generator_in_the_discriminators_step(con
     seen = Counter()
     step = GAN.discriminator_step
 
-    def checked(self, real, labels):
+    def checked(self, *args):
         self.generator.zero_grad()
-        logs = step(self, real, labels)
+        logs = step(self, *args)
         seen[any(p.grad is not None for p in self.generator.parameters())] += 1
         return logs
 
@@ -176,15 +188,159 @@ def test_every_update_under_autocast_sees_the_weights_of_the_last(configure, mon
     stale = []
     step = GAN.discriminator_step
 
-    def compared(self, real, labels):
+    def compared(self, real, labels, update):
         self.eval()  # no dropout, no moving statistics
         inside = self.discriminator(real, labels)
         torch.clear_autocast_cache()
         stale.append(not torch.equal(inside, self.discriminator(real, labels)))
         self.train()
-        return step(self, real, labels)
+        return step(self, real, labels, update)
 
     monkeypatch.setattr(GAN, "discriminator_step", compared)
     options = ["n_critic=3", "trainer.precision=bf16-mixed", "optimizer.discriminator.lr=0.01", "metrics=none"]
     trained(configure, monkeypatch, *options, "trainer.max_steps=2")
     assert stale == [False] * 6
+
+
+def test_weights_are_clipped_after_the_step_and_buffers_never(configure, monkeypatch):
+    """Clipping before the step would leave weights one step beyond the bound."""
+    bound, largest = 0.01, []
+    step = GAN.discriminator_step
+
+    def stepped(self, *args):
+        logs = step(self, *args)
+        largest.append(max(p.abs().max().item() for p in self.discriminator.parameters()))
+        return logs
+
+    monkeypatch.setattr(GAN, "discriminator_step", stepped)
+    gan = trained(configure, monkeypatch, "loss=wgan", "trainer.max_steps=5", "metrics=none", "n_critic=2")
+    assert gan.weight_clip == bound
+    assert len(largest) == 10
+    assert max(largest) == pytest.approx(bound)
+    assert max(b.abs().max().item() for b in gan.discriminator.buffers()) > bound  # running variances near 1
+    assert max(p.abs().max().item() for p in gan.generator.parameters()) > bound
+
+
+def test_a_relativistic_generator_sees_the_reals_of_the_same_labels(configure, monkeypatch):
+    calls = []
+    step = GAN.generator_step
+
+    def watched(self, real, labels):
+        forward, loss = self.discriminator.forward, self.loss.generator
+        self.discriminator.forward = lambda x, y: calls.append((x.requires_grad, x, y)) or forward(x, y)
+        self.loss.generator = lambda fake, real: calls.append((fake, real)) or loss(fake, real)
+        logs = step(self, real, labels)
+        del self.discriminator.forward, self.loss.generator
+        (on_fake, _, fake_labels), (on_real, seen, real_labels), (fake_logits, real_logits) = calls[-3:]
+        assert (on_fake, on_real) == (True, False)
+        assert torch.equal(seen, real)
+        assert torch.equal(fake_labels, real_labels)
+        assert fake_logits.shape == real_logits.shape == labels.shape
+        assert not real_logits.requires_grad
+        return logs
+
+    monkeypatch.setattr(GAN, "generator_step", watched)
+    trained(configure, monkeypatch, "loss=rpgan", "trainer.max_steps=2", "metrics=none")
+    assert len(calls) == 6
+
+
+def test_augmentation_meets_reals_and_fakes_in_both_players_steps(configure, monkeypatch):
+    seen = []
+    forward = DiffAugment.forward
+    monkeypatch.setattr(
+        DiffAugment, "forward", lambda self, x: seen.append((x.requires_grad, x.detach().clone())) or forward(self, x)
+    )
+    options = ["augment=diffaugment", "trainer.max_steps=2", "metrics=none", "n_critic=2"]
+    trained(configure, monkeypatch, *options)
+    assert [of_generator for of_generator, _ in seen] == [False, False, False, False, True] * 2
+    assert len({images.sum().item() for _, images in seen}) == 10
+
+
+def test_a_lazy_penalty_is_taken_in_every_kth_update_and_counts_k_times(configure, monkeypatch):
+    taken, updates = [], []
+    penalty, update = R1.__call__, GAN.update
+
+    def counted(self, *args):
+        taken.append((len(updates), penalty(self, *args)))
+        return taken[-1][1]
+
+    monkeypatch.setattr(R1, "__call__", counted)
+    monkeypatch.setattr(
+        GAN, "update", lambda self, o, player, loss: updates.append(player) or update(self, o, player, loss)
+    )
+    logged = []
+    log = GAN.log_dict
+    monkeypatch.setattr(GAN, "log_dict", lambda self, logs: logged.append(logs) or log(self, logs))
+    options = ["penalty=r1", "penalty.r1.interval=3", "n_critic=2", "trainer.max_steps=6", "metrics=none"]
+    trained(configure, monkeypatch, *options, "~callbacks.throughput")
+    # D's updates are numbered 0, 1, (G,) 2, 3, (G,) ...: 0, 3, 6, 9 of 12
+    assert [after for after, _ in taken] == [0, 4, 9, 13]
+    values = [logs["penalty"].item() for logs in logged if "penalty" in logs]
+    assert values == pytest.approx([3 * value.item() for _, value in taken])
+
+
+def test_gradients_are_clipped_for_each_player(configure, monkeypatch):
+    norms = []
+    step = torch.optim.Adam.step
+
+    def measured(self, *args, **kwargs):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(torch.nn.utils.get_total_norm(gradients).item())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", measured)
+    options = ["trainer.max_steps=3", "metrics=none"]
+    trained(configure, monkeypatch, *options)
+    free, norms[:] = list(norms), []
+    trained(configure, monkeypatch, *options, "gradient_clip_val=0.01")
+    assert len(free) == len(norms) == 6
+    assert min(free) > 0.02
+    assert norms == pytest.approx([0.01] * 6, rel=1e-3)
+
+
+def test_adas_p_is_saved_and_a_resumed_run_ends_with_the_weights_of_one_left_alone(configure, monkeypatch, tmp_path):
+    options = ["augment=ada", "augment.ramp_images=1000", "augment.target=-0.9", "trainer.val_check_interval=5"]
+    alone = trained(configure, monkeypatch, *options, "trainer.max_steps=12")
+    assert 0 < alone.augment.p < 1
+    trained(configure, monkeypatch, *options, "trainer.max_steps=7")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["augment.p"]
+    assert 0 < saved < alone.augment.p
+    last = f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt"
+    assert equal(trained(configure, monkeypatch, *options, "trainer.max_steps=12", last), alone)
+
+
+def test_z_is_drawn_from_the_prior_in_training_and_for_the_scores(configure, monkeypatch):
+    seen = []
+    forward = Generator.forward
+    monkeypatch.setattr(
+        Generator, "forward", lambda self, z, labels: seen.append(z.detach()) or forward(self, z, labels)
+    )
+    trained(configure, monkeypatch, "prior=uniform", "trainer.max_steps=3")
+    assert len(seen) > 6
+    assert all(z.abs().max() <= 1 for z in seen)
+    assert torch.cat(seen).std().item() == pytest.approx(3**-0.5, abs=0.01)
+
+
+def test_two_learning_rates(configure, monkeypatch):
+    """Heusel et al. 2017, TTUR."""
+    rates = ["optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=4e-4"]
+    gan = trained(configure, monkeypatch, *rates, "trainer.max_steps=2", "metrics=none")
+    assert [optimizer.param_groups[0]["lr"] for optimizer in gan.optimizers()] == [1e-4, 4e-4]
+
+
+def test_the_averaged_generator_is_the_average_of_its_steps(configure, monkeypatch):
+    """Its closed form over a real run: a sum of all the weights that there were, by powers of the decay."""
+    history = []
+    step = GAN.generator_step
+
+    def recorded(self, *args):
+        logs = step(self, *args)
+        history.append(flat(self.generator))
+        return logs
+
+    monkeypatch.setattr(GAN, "generator_step", recorded)
+    options = ["ema_half_life_steps=3", "ema_ramp_up=null", "trainer.max_steps=8", "metrics=none"]
+    gan = trained(configure, monkeypatch, *options)
+    decay = 0.5 ** (1 / 3)
+    expected = history[0] * decay**7 + sum((1 - decay) * decay ** (7 - i) * history[i] for i in range(1, 8))
+    torch.testing.assert_close(flat(gan.ema.module), expected, rtol=1e-4, atol=1e-6)

@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 
 import train
-from scripts.generate import draw, spherical
-from tests.test_train import NARROW, command
+from gan.priors import normal
+from scripts.generate import draw, spherical, truncated
+from tests.conftest import NARROW
+from tests.test_train import command
 
 
 @pytest.fixture
@@ -33,12 +35,12 @@ def test_the_command_writes_one_class_and_the_same_for_the_same_seed(finished, t
 
 
 def test_all_classes_come_one_a_row(finished):
-    images, columns = draw(finished, None, 100, seed=0, interpolate=False)
+    images, columns = draw(finished, None, 100, seed=0, interpolate=False, truncation=None)
     assert (images.shape, columns) == ((100, 1, 28, 28), 10)
 
 
 def test_interpolation_walks_from_one_z_to_another(finished):
-    images, columns = draw(finished, [3], 20, seed=0, interpolate=True)
+    images, columns = draw(finished, [3], 20, seed=0, interpolate=True, truncation=None)
     assert (len(images), columns) == (20, 10)
     steps = (images[1:10] - images[:9]).flatten(1).norm(dim=1)
     assert steps.max() < (images[9] - images[0]).norm()
@@ -65,3 +67,14 @@ def test_bad_input_is_one_line(finished, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_truncation_redraws_what_lies_beyond_and_keeps_the_rest():
+    """Brock et al. 2019: resampled, not clamped, so nothing piles up at the threshold."""
+    plain = truncated(normal, 500, 20, None, torch.Generator().manual_seed(3))
+    for threshold in (0.05, 0.5, 2.0):
+        z = truncated(normal, 500, 20, threshold, torch.Generator().manual_seed(3))
+        assert z.abs().max() <= threshold
+        assert torch.equal(z[plain.abs() <= threshold], plain[plain.abs() <= threshold])
+        assert (z.abs() == threshold).sum() == 0
+    assert torch.equal(plain, torch.randn(500, 20, generator=torch.Generator().manual_seed(3)))

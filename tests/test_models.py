@@ -5,27 +5,39 @@ import torch
 from torch import nn
 
 from gan.errors import InputError
-from gan.models import dcgan, mlp, projection
+from gan.models import assignment, dcgan, infogan, mlp, projection, r3gan, resnet, resnet_gp, sngan
 from gan.models.layers import ConditionalBatchNorm2d
+from tests.conftest import ROOT
 
-NARROW = {
-    mlp: ({"hidden": [16, 32]}, {"hidden": [32, 16]}),
-    dcgan: ({"width": 8}, {"width": 8}),
-    projection: ({"width": 8}, {"width": 8}),
+WIDTH = {"width": 8}
+NARROW = {  # model: generator's module and arguments, discriminator's
+    "mlp": (mlp, {"hidden": [16, 32]}, mlp, {"hidden": [32, 16]}),
+    "assignment": (assignment, {"hidden": [16, 32]}, assignment, WIDTH),
+    "dcgan": (dcgan, WIDTH, dcgan, WIDTH),
+    "infogan": (infogan, WIDTH | {"hidden": 16}, infogan, WIDTH | {"hidden": 16}),
+    "sngan": (resnet, WIDTH, sngan, WIDTH),
+    "projection": (resnet, WIDTH, projection, WIDTH),
+    "resnet_gp": (resnet, WIDTH, resnet_gp, WIDTH),
+    "r3gan": (r3gan, WIDTH, r3gan, WIDTH),
 }
-each_model = pytest.mark.parametrize("model", NARROW, ids=lambda model: model.__name__.split(".")[-1])
+each_model = pytest.mark.parametrize("model", NARROW)
 
 
 def build(model, channels=1, image_size=28, num_classes=10):
     shape = {"channels": channels, "image_size": image_size, "num_classes": num_classes}
-    generator, discriminator = NARROW[model]
-    return model.Generator(**shape, **generator), model.Discriminator(**shape, **discriminator)
+    of_generator, generator, of_discriminator, discriminator = NARROW[model]
+    return of_generator.Generator(**shape, **generator), of_discriminator.Discriminator(**shape, **discriminator)
+
+
+def test_every_model_of_the_configs_is_here():
+    assert set(NARROW) == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
 
 
 @each_model
 @pytest.mark.parametrize(("channels", "image_size"), [(1, 28), (3, 32), (1, 64), (4, 48)])
 @pytest.mark.parametrize("num_classes", [0, 10])
 def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
+    num_classes = num_classes or (2 if model == "projection" else 0)  # which is refused without classes
     generator, discriminator = build(model, channels, image_size, num_classes)
     labels = torch.arange(6) % max(num_classes, 1)
     images = generator(torch.randn(6, generator.z_dim), labels)
@@ -42,20 +54,19 @@ def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
 
 @each_model
 def test_the_label_matters_exactly_if_conditional(model):
-    for num_classes in (0, 10):
+    for num_classes in (10,) if model == "projection" else (0, 10):
         generator, discriminator = (network.eval() for network in build(model, num_classes=num_classes))
-        if model is projection and num_classes:
-            for module in generator.modules():  # fresh conditional batch norm treats all classes alike
-                if isinstance(module, nn.Embedding):
-                    nn.init.normal_(module.weight)
+        for module in generator.modules():  # fresh conditional batch norm treats all classes alike
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight)
         z, images = torch.randn(4, generator.z_dim), torch.randn(4, 1, 28, 28)
         zeros, ones = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
         assert torch.equal(generator(z, zeros), generator(z, ones)) == (num_classes == 0)
         assert torch.equal(discriminator(images, zeros), discriminator(images, ones)) == (num_classes == 0)
 
 
-@pytest.mark.parametrize("model", [dcgan, projection], ids=["dcgan", "projection"])
-@pytest.mark.parametrize("image_size", [4, 7, 27, 30, 36, 100])
+@pytest.mark.parametrize("model", ["dcgan", "infogan", "projection", "r3gan"])
+@pytest.mark.parametrize("image_size", [4, 7, 27, 30, 38, 90])
 def test_sizes_that_cannot_be_made_are_refused(model, image_size):
     with pytest.raises(InputError, match=rf"image_size={image_size}.*28, 32"):
         build(model, image_size=image_size)
@@ -74,9 +85,11 @@ def top_singular_value(weight):
     "discriminator",
     [
         projection.Discriminator(channels=1, image_size=28, num_classes=10, width=8),
+        sngan.Discriminator(channels=1, image_size=28, num_classes=10, width=8),
         dcgan.Discriminator(channels=1, image_size=28, num_classes=10, width=8, norm="spectral"),
+        infogan.Discriminator(channels=1, image_size=28, num_classes=10, width=8, hidden=16, norm="spectral"),
     ],
-    ids=["projection", "dcgan"],
+    ids=["projection", "sngan", "dcgan", "infogan"],
 )
 def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(discriminator):
     images, labels = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
@@ -89,13 +102,13 @@ def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(disc
 
 
 def test_the_generator_is_not_spectrally_normalised():
-    generator, _ = build(projection)
+    generator, _ = build("projection")
     assert not any(nn.utils.parametrize.is_parametrized(module) for module in generator.modules())
 
 
 def test_projection_is_the_inner_product_with_sum_pooled_features():
     """Miyato & Koyama 2018, eq. 3, written out on a discriminator's own parts."""
-    _, discriminator = build(projection)
+    _, discriminator = build("projection")
     discriminator.eval()
     images, labels = torch.randn(5, 1, 28, 28), torch.tensor([0, 3, 3, 9, 1])
     phi = torch.relu(discriminator.blocks(images)).flatten(2).sum(2)
@@ -105,7 +118,7 @@ def test_projection_is_the_inner_product_with_sum_pooled_features():
 
 def test_generator_block_equals_the_papers_order_of_layers():
     """The shortcut is convolved before upsampling; a 1x1 convolution gives the same either way."""
-    block = projection.GeneratorBlock(3, 4, 2).eval()
+    block = resnet.GeneratorBlock(3, 4, 2).eval()
     x, labels = torch.randn(2, 3, 5, 5), torch.tensor([0, 1])
     up = nn.Upsample(scale_factor=2)
     h = block.conv2(torch.relu(block.norm2(block.conv1(up(torch.relu(block.norm1(x, labels)))), labels)))
@@ -129,3 +142,64 @@ def test_dcgan_is_the_papers_at_its_width():
     convolutions = [m for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert [(m.in_channels, m.out_channels) for m in convolutions] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
     assert generator(torch.randn(2, 100), torch.zeros(2, dtype=torch.long)).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize(("image_size", "expected"), [(28, 2_444_377), (32, 2_813_257)])
+def test_the_assignments_networks_have_exactly_its_parameters(image_size, expected):
+    shape = {"channels": 1, "image_size": image_size, "num_classes": 10}
+    networks = assignment.Generator(**shape), assignment.Discriminator(**shape)
+    assert sum(p.numel() for network in networks for p in network.parameters()) == expected
+
+
+def test_the_assignments_eps_is_an_argument():
+    shape = {"channels": 1, "image_size": 28, "num_classes": 10}
+    for options, expected in (({}, 1e-5), ({"batch_norm_eps": 0.8}, 0.8)):
+        norms = [m for m in assignment.Generator(**shape, **options).modules() if isinstance(m, nn.BatchNorm1d)]
+        assert [(norm.num_features, norm.eps) for norm in norms] == [(256, expected), (512, expected), (1024, expected)]
+
+
+def test_infogan_has_the_layers_of_lucic_et_al():
+    """G fc1024 - fc6272 - deconv64 - deconv1, D conv64 - conv128 - fc1024 - fc1, at 28 px."""
+    shape = {"channels": 1, "image_size": 28, "num_classes": 0}
+    layers = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
+    outputs = [
+        [
+            m.out_features if isinstance(m, nn.Linear) else m.out_channels
+            for m in network.modules()
+            if isinstance(m, layers)
+        ]
+        for network in (infogan.Generator(**shape), infogan.Discriminator(**shape))
+    ]
+    assert outputs == [[1024, 6272, 64, 1], [64, 128, 1024, 1]]
+
+
+@pytest.mark.parametrize(("model", "penalised"), [("resnet_gp", True), ("r3gan", True), ("dcgan", False)])
+def test_critics_made_for_penalties_have_no_normalisation(model, penalised):
+    _, discriminator = build(model)
+    norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+    assert any(isinstance(m, norms) for m in discriminator.modules()) != penalised
+
+
+def test_r3gan_starts_as_if_its_blocks_were_not_there():
+    """Zhang et al. 2019, Fixup: the last convolution of each residual branch is zero."""
+    blocks = [m for network in build("r3gan") for m in network.modules() if isinstance(m, r3gan.Block)]
+    assert len(blocks) == 6
+    for block in blocks:
+        x = torch.randn(2, block.branch[0].in_channels, 4, 4)
+        assert torch.equal(block(x), x)
+
+
+def test_halving_by_pooling_is_bilinear_interpolation():
+    x = torch.randn(2, 3, 8, 8)
+    expected = nn.functional.interpolate(x, scale_factor=0.5, mode="bilinear")
+    torch.testing.assert_close(r3gan.Resample(3, 3, 0.5)(x), expected)
+
+
+def test_sum_and_mean_pooling_are_where_their_papers_have_them():
+    """On features that are constant over the map the two differ by the number of pixels."""
+    for model, pooled in ((sngan, 49.0), (resnet_gp, 1.0)):
+        discriminator = model.Discriminator(channels=1, image_size=28, num_classes=0, width=8).eval()
+        discriminator.blocks = nn.Identity()
+        head = discriminator.psi if model is sngan else discriminator.head
+        logits = discriminator(torch.ones(2, 8, 7, 7), torch.zeros(2, dtype=torch.long))
+        torch.testing.assert_close(logits[0], pooled * head.weight.sum() + head.bias[0])

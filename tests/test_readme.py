@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import train
-from tests.conftest import ROOT
-from tests.test_train import NARROW, command
+from tests.conftest import NARROW, ROOT
+from tests.test_train import command
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]

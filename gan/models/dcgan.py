@@ -4,9 +4,15 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.models.layers import class_vector, doublings, normalisation
+from gan.models.layers import (
+    class_vector,
+    doublings,
+    normal_weights,
+    normalisation,
+    normalise_spectrally,
+    with_label_planes,
+)
 
 
 class Generator(nn.Module):
@@ -19,7 +25,7 @@ class Generator(nn.Module):
     def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 100, width: int = 128) -> None:
         super().__init__()
         self.z_dim, self.num_classes = z_dim, num_classes
-        start, n = doublings(image_size, "dcgan")
+        start, n = doublings(image_size)
         widths = [width * 2**i for i in reversed(range(n))]
         self.project = nn.Sequential(
             nn.Linear(z_dim + num_classes, widths[0] * start**2, bias=False),
@@ -31,7 +37,7 @@ class Generator(nn.Module):
         for inputs, outputs in pairwise(widths):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh())
-        self.apply(initialise)
+        self.apply(normal_weights)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
@@ -51,30 +57,20 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        start, n = doublings(image_size, "dcgan")
+        start, n = doublings(image_size)
         widths = [channels + num_classes, *(width * 2**i for i in range(n))]
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1))
             if i > 0:
-                layers.append(normalisation(norm, outputs, start * 2 ** (n - 1 - i)))
+                size = start * 2 ** (n - 1 - i)
+                layers.append(normalisation(norm, outputs, size, size))
             layers.append(nn.LeakyReLU(0.2))
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, 1))
-        self.apply(initialise)
+        self.apply(normal_weights)
         if norm == "spectral":
-            for layer in self.body:
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    spectral_norm(layer)
+            normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        planes = class_vector(labels, self.num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
-        x = torch.cat([images, planes], dim=1)  # (N, C + num_classes, H, W)
+        x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
         return self.body(x).squeeze(1)  # (N,)
-
-
-def initialise(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and batch norm's gains from N(1, 0.02), as in the paper, section 4."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)

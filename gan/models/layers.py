@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.errors import InputError
 
@@ -12,30 +13,51 @@ def class_vector(labels: Tensor, num_classes: int) -> Tensor:
     return one_hot(labels, num_classes).float() if num_classes else labels.new_zeros(len(labels), 0).float()
 
 
-def doublings(image_size: int, model: str) -> tuple[int, int]:
+def with_label_planes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return images (N, C, H, W) and a plane for each class, of ones for the label's: (N, C + num_classes, H, W)."""
+    planes = class_vector(labels, num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return torch.cat([images, planes], dim=1)
+
+
+def doublings(image_size: int) -> tuple[int, int]:
     """Split image_size into (start, n) with image_size = start * 2^n, start in 4..7 and n >= 1, or raise InputError."""
     start, n = image_size, 0
     while start > 7 and start % 2 == 0:
         start, n = start // 2, n + 1
     if n == 0 or not 4 <= start <= 7:
         raise InputError(
-            f"data.image_size={image_size}: model={model} makes 4, 5, 6 or 7 times a power of two "
+            f"data.image_size={image_size}: this model makes 4, 5, 6 or 7 times a power of two "
             f"(28, 32, 40, 48, 56, 64, 96, 128, ...)"
         )
     return start, n
 
 
-def normalisation(name: str, channels: int, size: int) -> nn.Module:
-    """Return the layer that `norm=name` puts behind a convolution, on maps (N, channels, size, size)."""
+def normalisation(name: str, channels: int, *size: int) -> nn.Module:
+    """Return the layer that `norm=name` puts behind outputs (N, channels, *size); for spectral there is none."""
     layers = {
-        "batch": lambda: nn.BatchNorm2d(channels),
-        "layer": lambda: nn.LayerNorm([channels, size, size]),
+        "batch": lambda: (nn.BatchNorm2d if size else nn.BatchNorm1d)(channels),
+        "layer": lambda: nn.LayerNorm([channels, *size]),
         "none": nn.Identity,
         "spectral": nn.Identity,
     }
     if name not in layers:
         raise InputError(f"model.discriminator.norm={name}: must be one of {', '.join(layers)}")
     return layers[name]()
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Hold the largest singular value of every convolution and dense layer at 1 (Miyato et al. 2018)."""
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            spectral_norm(layer)
+
+
+def normal_weights(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02) and batch norm's gains from N(1, 0.02) (Radford et al. 2016, section 4)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
 
 
 class ConditionalBatchNorm2d(nn.Module):

@@ -1,0 +1,67 @@
+"""What a model costs: its parameters, and the floating-point operations of a training step."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from gan import tracking
+
+
+class FlopCounter(TorchDispatchMode):
+    """Adds up the operations of all that runs inside it, by PyTorch's own formulas; gradients of gradients too.
+
+    PyTorch's FlopCounterMode hangs hooks into modules, which torch.autograd.grad does not bear.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func._overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=outputs)
+        return outputs
+
+
+class Cost(Callback):
+    """Counts trainable parameters and, over the first steps, operations; prints them and puts them into W&B's summary.
+
+    `flops_per_step` is the matrix products' and convolutions' of one generator step with all its discriminator
+    updates, forward and backward, a multiply-add as two; the mean over as many steps as a lazy penalty's interval.
+    """
+
+    def __init__(self) -> None:
+        self.measured: dict[str, int] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.counter, self.steps = FlopCounter(), 0
+        self.wanted = max((interval for _, interval in pl_module.penalties), default=1)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self.steps < self.wanted:
+            self.counter.__enter__()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self.steps == self.wanted:
+            return
+        self.counter.__exit__(None, None, None)
+        self.steps += 1
+        if self.steps == self.wanted:
+            self.measured = {
+                "generator_parameters": parameters(pl_module.generator),
+                "discriminator_parameters": parameters(pl_module.discriminator),
+                "flops_per_step": self.counter.total // self.steps,
+            }
+            tracking.summarise(trainer.logger, self.measured)
+            if trainer.is_global_zero:
+                text = "generator {generator_parameters:,} parameters, discriminator {discriminator_parameters:,}"
+                gflops = self.measured["flops_per_step"] / 1e9
+                Console().print(f"{text.format(**self.measured)}; {gflops:.3g} GFLOP a step", highlight=False)
+
+
+def parameters(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,82 @@
+"""Combinations that cannot be right, refused before training in one line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gan.errors import InputError
+
+RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
+
+
+def check(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    *,
+    penalised: bool,
+    channels: int,
+    image_size: int,
+    num_classes: int,
+) -> None:
+    """Raise InputError unless the networks fit these images, the losses and, if there are any, penalties."""
+    labels = torch.arange(2) % max(num_classes, 1)
+    z = torch.linspace(-1, 1, 2 * generator.z_dim).view(2, -1)
+    require_images(generator, z, labels, (channels, image_size, image_size))
+    require_logits(discriminator, torch.zeros(2, channels, image_size, image_size), labels)
+    if penalised:
+        require_per_sample_gradients(discriminator)
+
+
+def require_per_sample_gradients(discriminator: nn.Module) -> None:
+    """Raise InputError if a batch norm ties the samples of a batch together (Gulrajani et al. 2017, section 4)."""
+    for name, module in discriminator.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise InputError(
+                f"model.discriminator.norm=batch: a penalty needs a gradient for each sample, which batch "
+                f"norm (layer {name!r}) mixes over the batch; use model.discriminator.norm=layer, or penalty=none"
+            )
+
+
+def require_logits(discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Raise InputError unless D maps images (N, C, H, W) to raw logits (N,): losses hold the sigmoid, or need none."""
+    logits = probe(discriminator, images, labels)
+    if logits.shape != labels.shape:
+        raise InputError(
+            f"model.discriminator: gives outputs {tuple(logits.shape)} for {len(labels)} images, must give one logit "
+            f"each, {tuple(labels.shape)}"
+        )
+    last = last_operation(logits)
+    if "Sigmoid" in last or "Tanh" in last or "Softmax" in last:
+        raise InputError(
+            f"model.discriminator: ends in {last.removesuffix('Backward0').lower()}, must give raw logits; "
+            f"the losses are defined on those"
+        )
+
+
+def require_images(generator: nn.Module, z: Tensor, labels: Tensor, shape: Iterable[int]) -> None:
+    """Raise InputError unless G maps z (N, z_dim) and labels (N,) to images of the shape (C, H, W) in [-1, 1]."""
+    images = probe(generator, z, labels)
+    if images.shape != (len(z), *shape):
+        raise InputError(f"model.generator: makes images {tuple(images.shape[1:])}, the data's are {tuple(shape)}")
+    if images.abs().max() > 1:
+        raise InputError("model.generator: makes pixels outside [-1, 1]; its last layer must be a tanh or a clamp")
+
+
+def probe(network: nn.Module, *inputs: Any) -> Tensor:
+    """Return the network's output with its autograd graph, leaving its buffers and the random state as they were."""
+    training = network.training
+    with torch.random.fork_rng(), torch.enable_grad():
+        outputs = network.eval()(*inputs)
+    network.train(training)
+    return outputs
+
+
+def last_operation(outputs: Tensor) -> str:
+    """Return the autograd name of the last operation that made the values, not merely their shape."""
+    node = outputs.grad_fn
+    while node is not None and type(node).__name__.startswith(RESHAPING) and node.next_functions:
+        node = node.next_functions[0][0]
+    return type(node).__name__

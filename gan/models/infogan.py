@@ -1,0 +1,89 @@
+"""InfoGAN's networks (Chen et al. 2016), as "Are GANs Created Equal?" compares losses on them (Lucic et al. 2018)."""
+
+import torch
+from torch import Tensor, nn
+
+from gan.errors import InputError
+from gan.models.layers import class_vector, normal_weights, normalisation, normalise_spectrally, with_label_planes
+
+
+class Generator(nn.Module):
+    """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
+
+    Two dense and two transposed convolutional layers; labels are concatenated to z. Raises InputError for an
+    image_size that is no multiple of 4.
+    """
+
+    def __init__(
+        self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 64, width: int = 64, hidden: int = 1024
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.num_classes = z_dim, num_classes
+        start = quarter(image_size)
+        self.body = nn.Sequential(
+            nn.Linear(z_dim + num_classes, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 2 * width * start**2),
+            nn.BatchNorm1d(2 * width * start**2),
+            nn.ReLU(),
+            nn.Unflatten(1, (2 * width, start, start)),
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, channels, 4, 2, 1),
+            nn.Tanh(),
+        )
+        self.apply(normal_weights)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        return self.body(x)  # (N, C, H, W)
+
+
+class Discriminator(nn.Module):
+    """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,); labels enter as planes.
+
+    `norm` follows the second convolution and the dense layer: batch, layer, none, or spectral on all weights instead.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        width: int = 64,
+        hidden: int = 1024,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        end = quarter(image_size)
+        self.body = nn.Sequential(
+            nn.Conv2d(channels + num_classes, width, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1),
+            normalisation(norm, 2 * width, end, end),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(2 * width * end**2, hidden),
+            normalisation(norm, hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden, 1),
+        )
+        self.apply(normal_weights)
+        if norm == "spectral":
+            normalise_spectrally(self)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.body(with_label_planes(images, labels, self.num_classes)).squeeze(1)  # (N,)
+
+
+def quarter(image_size: int) -> int:
+    """Return a quarter of image_size, or raise InputError where there is none."""
+    if image_size < 8 or image_size % 4:
+        raise InputError(
+            f"data.image_size={image_size}: model=infogan makes multiples of 4 from 8 on (28, 32, 64, ...)"
+        )
+    return image_size // 4

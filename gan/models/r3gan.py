@@ -1,0 +1,133 @@
+"""A small R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!", config E): ResNeXt without normalisation.
+
+Made for loss=rpgan with penalties r1 and r2. Grouped inverted bottlenecks, leaky ReLUs with a bias of their own,
+bilinear resampling, and first weights whose residual branches start at zero (Fixup). The generator ends in a tanh,
+which the paper's has not, so that images keep to [-1, 1].
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+
+from gan.models.layers import class_vector, doublings
+
+GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of slope 0.2
+
+
+class BiasedLeakyReLU(nn.Module):
+    """Add a bias for each channel, then leaky ReLU: (N, C, H, W) to the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(x + self.bias, 0.2)
+
+
+class Block(nn.Module):
+    """Add an inverted bottleneck of twice the channels in groups of `group` to maps (N, channels, H, W).
+
+    `n_blocks` is the number of blocks in the network; more of them start smaller (Zhang et al. 2019, Fixup).
+    """
+
+    def __init__(self, channels: int, n_blocks: int, group: int = 16) -> None:
+        super().__init__()
+        inner = 2 * channels
+        gain = GAIN * n_blocks ** (-1 / 4)
+        self.branch = nn.Sequential(
+            scaled(nn.Conv2d(channels, inner, 1, bias=False), gain),
+            BiasedLeakyReLU(inner),
+            scaled(nn.Conv2d(inner, inner, 3, padding=1, groups=max(inner // group, 1), bias=False), gain),
+            BiasedLeakyReLU(inner),
+            scaled(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class Resample(nn.Module):
+    """Change (N, inputs, H, W) to (N, outputs, factor H, factor W) by a 1x1 convolution at the smaller of the sizes."""
+
+    def __init__(self, inputs: int, outputs: int, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        same = inputs == outputs
+        self.channels = nn.Identity() if same else scaled(nn.Conv2d(inputs, outputs, 1, bias=False), 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.factor < 1:
+            return self.channels(avg_pool2d(x, 2))  # what bilinear interpolation to half the size is
+        return interpolate(self.channels(x), scale_factor=self.factor, mode="bilinear")
+
+
+class Generator(nn.Module):
+    """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
+
+    A learned basis at 4..7 px, weighted by a linear map of z and label; then `blocks` blocks at each size, `width`
+    channels at the last, twice as many each size before it up to 8 times. Raises InputError for an image_size that
+    does not double from 4..7 px.
+    """
+
+    def __init__(
+        self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 64, width: int = 32, blocks: int = 1
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.num_classes = z_dim, num_classes
+        start, widths = stages(image_size, width)
+        widths = widths[::-1]
+        self.basis = nn.Parameter(torch.randn(widths[0], start, start))
+        self.weights = scaled(nn.Linear(z_dim + num_classes, widths[0], bias=False), 1.0)
+        layers = [Block(widths[0], blocks * len(widths)) for _ in range(blocks)]
+        for inputs, outputs in pairwise(widths):
+            layers.append(Resample(inputs, outputs, 2))
+            layers += [Block(outputs, blocks * len(widths)) for _ in range(blocks)]
+        self.body = nn.Sequential(*layers, scaled(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0), nn.Tanh())
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        x = self.basis * self.weights(x)[:, :, None, None]  # (N, width * 2^n, start, start)
+        return self.body(x)  # (N, C, H, W)
+
+
+class Discriminator(nn.Module):
+    """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,).
+
+    The mirror of the generator; with classes the logit is the inner product with a vector of the class.
+    """
+
+    def __init__(
+        self, *, channels: int, image_size: int, num_classes: int, width: int = 32, blocks: int = 1, features: int = 64
+    ) -> None:
+        super().__init__()
+        start, widths = stages(image_size, width)
+        layers: list[nn.Module] = [scaled(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
+        layers += [Block(widths[0], blocks * len(widths)) for _ in range(blocks)]
+        for inputs, outputs in pairwise(widths):
+            layers.append(Resample(inputs, outputs, 0.5))
+            layers += [Block(outputs, blocks * len(widths)) for _ in range(blocks)]
+        basis = nn.Conv2d(widths[-1], widths[-1], start, groups=widths[-1], bias=False)
+        self.body = nn.Sequential(*layers, scaled(basis, 1.0), nn.Flatten())
+        self.head = scaled(nn.Linear(widths[-1], features if num_classes else 1, bias=False), 1.0)
+        self.v = nn.Embedding(num_classes, features) if num_classes else None
+        if self.v is not None:
+            nn.init.normal_(self.v.weight, std=features**-0.5)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        phi = self.head(self.body(images))  # (N, features), or (N, 1) without classes
+        return phi.squeeze(1) if self.v is None else (phi * self.v(labels)).sum(1)  # (N,)
+
+
+def stages(image_size: int, width: int) -> tuple[int, list[int]]:
+    """Return the smallest size and the channels at each size, from the largest size to the smallest."""
+    start, n = doublings(image_size)
+    return start, [width * 2 ** min(i, 3) for i in range(n + 1)]
+
+
+def scaled(layer: nn.Module, gain: float) -> nn.Module:
+    """Draw the layer's weights from N(0, gain^2 / fan-in)."""
+    nn.init.normal_(layer.weight, 0.0, gain * layer.weight[0].numel() ** -0.5)
+    return layer

@@ -1,0 +1,92 @@
+"""The residual networks of the papers' 32 px experiments (Gulrajani et al. 2017, Miyato et al. 2018, table 4).
+
+One generator and the blocks of three discriminators: sngan, projection and resnet_gp.
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gan.models.layers import ConditionalBatchNorm2d, doublings
+
+
+class GeneratorBlock(nn.Module):
+    """Double the size of maps (N, inputs, H, W) to (N, outputs, 2H, 2W), batch norm before each ReLU.
+
+    With num_classes above 0 the batch norm is conditional on the labels (N,).
+    """
+
+    def __init__(self, inputs: int, outputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm1 = ConditionalBatchNorm2d(inputs, num_classes)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2 = ConditionalBatchNorm2d(outputs, num_classes)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        h = interpolate(relu(self.norm1(x, labels)), scale_factor=2)
+        h = self.conv1(h)
+        h = self.conv2(relu(self.norm2(h, labels)))
+        return h + interpolate(self.shortcut(x), scale_factor=2)  # a 1x1 convolution commutes with nearest upsampling
+
+
+class DiscriminatorBlock(nn.Module):
+    """Map (N, inputs, H, W) to (N, outputs, H, W), or to half the size with `down`; `first` takes raw pixels."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, down: bool = False, first: bool = False, spectral: bool = False
+    ) -> None:
+        super().__init__()
+        wrap = spectral_norm if spectral else lambda layer: layer
+        self.down, self.first = down, first
+        self.conv1 = wrap(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.conv2 = wrap(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.shortcut = wrap(nn.Conv2d(inputs, outputs, 1)) if down or inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(x if self.first else relu(x))
+        h = self.conv2(relu(h))
+        if self.down:
+            h, x = avg_pool2d(h, 2), avg_pool2d(x, 2)
+        return h + self.shortcut(x)
+
+
+class Generator(nn.Module):
+    """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
+
+    Labels enter by conditional batch norm. Raises InputError for an image_size that does not double from 4..7 px.
+    """
+
+    def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 128, width: int = 256) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        start, n = doublings(image_size)
+        self.project = nn.Sequential(nn.Linear(z_dim, width * start**2), nn.Unflatten(1, (width, start, start)))
+        self.blocks = nn.ModuleList(GeneratorBlock(width, width, num_classes) for _ in range(n))
+        self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
+        self.apply(initialise)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        x = self.project(z)  # (N, width, start, start)
+        for block in self.blocks:
+            x = block(x, labels)  # twice the size each time
+        return self.head(x)  # (N, C, H, W)
+
+
+def trunk(inputs: int, width: int, *, spectral: bool = False) -> nn.Sequential:
+    """Return the papers' four blocks, no ReLU behind: (N, inputs, H, W) to (N, width, H/4, W/4)."""
+    return nn.Sequential(
+        DiscriminatorBlock(inputs, width, down=True, first=True, spectral=spectral),
+        DiscriminatorBlock(width, width, down=True, spectral=spectral),
+        DiscriminatorBlock(width, width, spectral=spectral),
+        DiscriminatorBlock(width, width, spectral=spectral),
+    )
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw weights by Glorot & Bengio's uniform rule, with gain sqrt(2) for 3x3 convolutions (both papers' code)."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        gain = 2**0.5 if module.weight.shape[2:] == (3, 3) else 1.0
+        nn.init.xavier_uniform_(module.weight, gain)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,25 @@
+"""Residual critic of WGAN-GP (Gulrajani et al. 2017, appendix F, CIFAR-10) for the generator of resnet.py."""
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from gan.models.layers import with_label_planes
+from gan.models.resnet import initialise, trunk
+
+
+class Discriminator(nn.Module):
+    """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), from mean-pooled features.
+
+    No normalisation at all, so that a gradient penalty is defined; labels enter as planes beside the image.
+    """
+
+    def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.blocks = trunk(channels + num_classes, width)
+        self.head = nn.Linear(width, 1)
+        self.apply(initialise)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
+        return self.head(relu(self.blocks(x)).mean(dim=(2, 3))).squeeze(1)  # (N,)

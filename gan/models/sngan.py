@@ -1,0 +1,26 @@
+"""Spectrally normalised residual discriminator (Miyato et al. 2018, table 4) for the generator of resnet.py."""
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gan.models.layers import with_label_planes
+from gan.models.resnet import initialise, trunk
+
+
+class Discriminator(nn.Module):
+    """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), from sum-pooled features.
+
+    With classes the labels enter as planes beside the image, the "concat" of Miyato & Koyama 2018, figure 1b.
+    """
+
+    def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.blocks = trunk(channels + num_classes, width, spectral=True)
+        self.psi = spectral_norm(nn.Linear(width, 1))
+        self.apply(initialise)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
+        return self.psi(relu(self.blocks(x)).sum(dim=(2, 3))).squeeze(1)  # (N,)

@@ -1,0 +1,133 @@
+"""The whole product: every model with every loss, on grey and colour, with and without labels, is built and stepped."""
+
+import warnings
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from gan.errors import InputError, reason
+from gan.gan import GAN
+from gan.guards import check
+from tests.conftest import NARROW, ROOT
+
+MODELS, LOSSES = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "loss"))
+SHAPES = {"28 px grey": (1, 28), "32 px colour": (3, 32)}
+OTHERS = [  # what is not a loss of its own, on top of the hardest pair
+    ["penalty=r1"],
+    ["penalty=dragan"],
+    ["penalty=[r1,r2]", "penalty.r1.interval=2"],
+    ["penalty=[gradient_penalty,r1]", "loss=hinge"],
+    ["augment=diffaugment"],
+    ["augment=ada"],
+    ["augment=ada", "penalty=[r1,r2]"],
+    ["prior=uniform", "gradient_clip_val=1.0", "n_critic=2", "schedule=cosine"],
+    ["loss.label_smoothing=0.1", "discriminator_norm=spectral"],
+]
+
+
+def game(cfg, channels: int, image_size: int, num_classes: int) -> GAN:
+    """Build a cell as train.py does."""
+    shape = {"channels": channels, "image_size": image_size, "num_classes": num_classes}
+    networks = [instantiate(network, **shape) for network in cfg.model.values()]
+    check(*networks, penalised=bool(cfg.penalty), **shape)
+    parts = {part: instantiate(cfg[part]) for part in ("loss", "augment", "optimizer", "schedule", "prior")}
+    keys = ("n_critic", "ema_half_life_steps", "gradient_clip_val", "weight_clip")
+    return GAN(*networks, penalties=instantiate(cfg.penalty).values(), **parts, **{key: cfg[key] for key in keys})
+
+
+def step(gan: GAN, channels: int, image_size: int, num_classes: int, steps: int = 2) -> list[dict[str, float]]:
+    """Train by Lightning on random images; return each step's losses."""
+    n = 4 * gan.n_critic * steps
+    images = torch.rand(n, channels, image_size, image_size) * 2 - 1
+    labels = torch.arange(n) % max(num_classes, 1)
+    logged = []
+    gan.log_dict = lambda logs: logged.append({name: value.item() for name, value in logs.items()})
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(accelerator="cpu", max_steps=steps, **quiet)
+        trainer.fit(gan, DataLoader(TensorDataset(images, labels), batch_size=4 * gan.n_critic))
+    return logged
+
+
+def sound(gan: GAN, logged: list[dict[str, float]], steps: int = 2) -> None:
+    assert len(logged) == steps
+    assert all(torch.isfinite(torch.tensor(list(losses.values()))).all() for losses in logged)
+    for name, parameter in [*gan.generator.named_parameters(), *gan.discriminator.named_parameters()]:
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        if parameter.dim() > 1:
+            assert parameter.grad.abs().max() > 0, name
+    labels = torch.zeros(3, dtype=torch.long)
+    with torch.no_grad():
+        for network in (gan.generator, gan.ema):
+            assert network(gan.prior(3, gan.generator.z_dim), labels).abs().max() <= 1
+
+
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "unconditional"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_cell_is_built_and_stepped(configure, model, loss, shape, conditional):
+    size = (*SHAPES[shape], 4 if conditional else 0)
+    cfg = configure(f"model={model}", f"loss={loss}", "metrics=none", *NARROW[model])
+    if model == "projection" and not conditional:
+        with pytest.raises(Exception, match="model=projection") as caught:
+            game(cfg, *size)
+        assert "model=sngan" in reason(caught.value)
+        return
+    gan = game(cfg, *size)
+    sound(gan, step(gan, *size))
+
+
+@pytest.mark.parametrize("overrides", OTHERS, ids=" ".join)
+@pytest.mark.parametrize(("channels", "image_size"), [(1, 28), (3, 32), (1, 64)])
+def test_every_penalty_augmentation_and_device_steps_too(configure, overrides, channels, image_size):
+    gan = game(configure("model=dcgan", "metrics=none", *NARROW["dcgan"], *overrides), channels, image_size, 4)
+    if "augment=ada" in overrides:
+        gan.augment.p.fill_(0.7)
+    sound(gan, step(gan, channels, image_size, 4))
+
+
+@pytest.mark.parametrize("penalty", ["gradient_penalty", "dragan", "r1", "r2", "[r1,r2]"])
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_bears_every_penalty(configure, model, penalty):
+    gan = game(configure(f"model={model}", f"penalty={penalty}", "metrics=none", *NARROW[model]), 1, 28, 4)
+    logged = step(gan, 1, 28, 4)
+    sound(gan, logged)
+    assert all(losses["penalty"] > 0 for losses in logged if "penalty" in losses)
+    assert "penalty" in logged[0]
+
+
+def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(configure):
+    for model in ("dcgan", "infogan"):
+        cfg = configure(f"model={model}", "penalty=r1", "discriminator_norm=batch", *NARROW[model])
+        with pytest.raises(InputError, match="norm=batch"):
+            game(cfg, 1, 28, 4)
+
+
+def test_a_cell_counts_only_if_something_could_fail(configure):
+    """The check itself: a discriminator that is blind leaves the generator without a gradient."""
+    gan = game(configure("model=dcgan", "metrics=none", *NARROW["dcgan"]), 1, 28, 4)
+
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(()))
+
+        def forward(self, images, labels):
+            return 0 * images.flatten(1).sum(1) + self.w
+
+    gan.discriminator = Blind()
+    logged = step(gan, 1, 28, 4)
+    with pytest.raises(AssertionError):
+        sound(gan, logged)

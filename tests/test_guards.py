@@ -1,0 +1,89 @@
+"""Combinations that cannot be right are refused in one line, and refusing leaves no trace."""
+
+import pytest
+import torch
+from torch import nn
+
+from gan.errors import InputError
+from gan.guards import check
+from gan.models import dcgan, infogan, projection
+
+SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
+
+
+class Ending(nn.Module):
+    """A discriminator of one dense layer with an ending of choice."""
+
+    def __init__(self, ending) -> None:
+        super().__init__()
+        self.layer, self.ending = nn.Linear(784, 1), ending
+
+    def forward(self, images, labels):
+        return self.ending(self.layer(images.flatten(1)))
+
+
+def generator():
+    return dcgan.Generator(**SHAPE, width=4)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda x: torch.sigmoid(x).squeeze(1),
+        lambda x: nn.Sigmoid()(x.squeeze(1)),
+        lambda x: torch.sigmoid(x).view(-1),
+        lambda x: torch.sigmoid(x)[:, 0].float(),
+        lambda x: torch.tanh(x).flatten(),
+    ],
+)
+def test_a_squashed_head_is_refused(ending):
+    with pytest.raises(InputError, match=r"model\.discriminator: ends in (sigmoid|tanh), must give raw logits"):
+        check(generator(), Ending(ending), penalised=False, **SHAPE)
+
+
+def test_a_sigmoid_inside_is_fine():
+    check(generator(), Ending(lambda x: (x * torch.sigmoid(x)).squeeze(1)), penalised=False, **SHAPE)
+
+
+@pytest.mark.parametrize("ending", [lambda x: x, lambda x: x.mean()])
+def test_outputs_that_are_not_one_logit_an_image_are_refused(ending):
+    with pytest.raises(InputError, match=r"model\.discriminator: gives outputs .*must give one logit each, \(2,\)"):
+        check(generator(), Ending(ending), penalised=False, **SHAPE)
+
+
+def test_images_of_another_size_or_range_are_refused():
+    class Wide(nn.Module):
+        z_dim = 4
+
+        def forward(self, z, labels):
+            return torch.full((len(z), 1, 28, 28), 1.5)
+
+    discriminator = dcgan.Discriminator(**SHAPE, width=4)
+    with pytest.raises(InputError, match=r"model\.generator: makes images \(1, 28, 28\), the data's are \(3, 28, 28\)"):
+        check(generator(), discriminator, penalised=False, **(SHAPE | {"channels": 3}))
+    with pytest.raises(InputError, match=r"outside \[-1, 1\]"):
+        check(Wide(), discriminator, penalised=False, **SHAPE)
+
+
+@pytest.mark.parametrize("model", [dcgan, infogan])
+def test_batch_norm_in_the_discriminator_is_refused_with_a_penalty_only(model):
+    discriminator = model.Discriminator(**SHAPE, width=4)
+    check(generator(), discriminator, penalised=False, **SHAPE)
+    with pytest.raises(InputError, match=r"norm=batch.*norm=layer"):
+        check(generator(), discriminator, penalised=True, **SHAPE)
+
+
+def test_projection_without_classes_is_refused():
+    with pytest.raises(InputError, match=r"model=projection: .*model=sngan"):
+        projection.Discriminator(channels=1, image_size=28, num_classes=0)
+
+
+def test_checking_leaves_networks_and_random_state_alone():
+    networks = generator(), projection.Discriminator(**SHAPE, width=4)
+    before = [{k: v.clone() for k, v in network.state_dict().items()} for network in networks]
+    state = torch.get_rng_state()
+    check(*networks, penalised=True, **SHAPE)
+    assert torch.equal(torch.get_rng_state(), state)
+    for network, old in zip(networks, before, strict=True):
+        assert network.training
+        assert all(torch.equal(value, old[name]) for name, value in network.state_dict().items())
