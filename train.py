@@ -29,16 +29,17 @@ def train(cfg: DictConfig) -> float | None:
         raise InputError(f"ckpt_path={cfg.ckpt_path}: no such file")
     seed_everything(cfg.seed, workers=True, verbose=False)
     prior, z_dim = instantiate(cfg.prior), cfg.model.generator.z_dim
-    n_fakes = cfg.metrics.n_fakes if cfg.metrics else 100
+    n_fakes = cfg.metrics.n_fakes if cfg.metrics.extractor else 100
     data = instantiate(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic, n_fakes=n_fakes, prior=prior, z_dim=z_dim)
     data.setup()
     shape = data.shape if cfg.conditional else data.shape | {"num_classes": 0}
     generator, discriminator = (instantiate(network, **shape) for network in cfg.model.values())
-    guards.check(generator, discriminator, penalised=bool(cfg.penalty), **shape)
+    loss, clipped = instantiate(cfg.loss), cfg.weight_clip is not None
+    guards.check(generator, discriminator, loss, penalised=bool(cfg.penalty), clipped=clipped, **shape)
     game = GAN(
         generator,
         discriminator,
-        loss=instantiate(cfg.loss),
+        loss=loss,
         penalties=instantiate(cfg.penalty).values(),
         augment=instantiate(cfg.augment),
         optimizer=instantiate(cfg.optimizer),
@@ -51,7 +52,7 @@ def train(cfg: DictConfig) -> float | None:
         weight_clip=cfg.weight_clip,
     )
     scorer = None
-    if cfg.metrics:
+    if cfg.metrics.extractor:
         with torch.random.fork_rng():  # making networks draws their first weights
             extractor = instantiate(cfg.metrics.extractor)
         scorer = Scorer(extractor, data, reference=cfg.metrics.reference, conditional=shape["num_classes"] > 0)

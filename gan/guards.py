@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from gan.errors import InputError
 
@@ -15,8 +16,10 @@ RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy"
 def check(
     generator: nn.Module,
     discriminator: nn.Module,
+    loss: Any,
     *,
     penalised: bool,
+    clipped: bool,
     channels: int,
     image_size: int,
     num_classes: int,
@@ -28,6 +31,8 @@ def check(
     require_logits(discriminator, torch.zeros(2, channels, image_size, image_size), labels)
     if penalised:
         require_per_sample_gradients(discriminator)
+    elif getattr(loss, "needs_lipschitz", False) and not clipped:
+        require_spectral_norm(discriminator)
 
 
 def require_per_sample_gradients(discriminator: nn.Module) -> None:
@@ -38,6 +43,15 @@ def require_per_sample_gradients(discriminator: nn.Module) -> None:
                 f"model.discriminator.norm=batch: a penalty needs a gradient for each sample, which batch "
                 f"norm (layer {name!r}) mixes over the batch; use model.discriminator.norm=layer, or penalty=none"
             )
+
+
+def require_spectral_norm(discriminator: nn.Module) -> None:
+    """Raise InputError if nothing bounds D's slope: the Wasserstein loss then falls for ever."""
+    if not any(is_parametrized(module) for module in discriminator.modules()):
+        raise InputError(
+            "penalty=none: a Wasserstein loss needs a bounded discriminator; give it a penalty, a weight_clip, or "
+            "spectral norm (discriminator_norm=spectral, model=sngan, model=projection)"
+        )
 
 
 def require_logits(discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:

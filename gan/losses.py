@@ -1,6 +1,7 @@
 """Adversarial losses: raw logits of shape (N,) in, a scalar to minimise out. No network, no optimiser, no device.
 
-`generator` gets the logits of reals only where a loss says `relativistic = True`; else None.
+`generator` gets the logits of reals only where a loss says `relativistic = True`; else None. One that says
+`needs_lipschitz = True` has no minimum unless D is held back, and is refused without a penalty, clipping or spectral norm.
 """
 
 from torch import Tensor
@@ -77,6 +78,8 @@ class Wasserstein:
     D minimises E D(G(z)) - E D(x), G minimises -E D(G(z)). The Lipschitz constraint comes from elsewhere: a penalty,
     spectral norm or clipping. Arjovsky et al. 2017, algorithm 1; with a gradient penalty Gulrajani et al. 2017, eq. 3.
     """
+
+    needs_lipschitz = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return fake_logits.mean() - real_logits.mean()

@@ -1,11 +1,8 @@
 """A loss and a model of the user's own: one class and one yaml each, in a folder of their own, and nothing else."""
 
 import json
-import os
-import subprocess
-import sys
 
-from tests.conftest import ROOT
+from tests.test_train import command
 
 LOSS = """
 from torch.nn.functional import softplus
@@ -51,36 +48,27 @@ FILES = {
 }
 
 
-def run(script, *arguments, path, cwd):
-    return subprocess.run(
-        [sys.executable, ROOT / script, *arguments],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_a_loss_and_a_model_in_a_folder_of_ones_own(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     small = ["trainer=cpu", "trainer.max_steps=3", "metrics.n_fakes=200", "objective=fid_200", "logger=none"]
     own = [f"hydra.searchpath=[file://{tmp_path}/conf]", "model=tiny", f"hydra.run.dir={tmp_path}/run"]
-    done = run("train.py", *own, "loss=tempered", *small, path=tmp_path, cwd=ROOT)
+    on_path = {"PYTHONPATH": str(tmp_path)}
+    done = command(*own, "loss=tempered", *small, env=on_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]["generator_steps"] == 3
-    crossed = run("train.py", *own, "loss=rpgan", "penalty=[r1,r2]", *small, path=tmp_path, cwd=ROOT)
+    crossed = command(*own, "loss=rpgan", "penalty=[r1,r2]", *small, env=on_path)
     assert crossed.returncode == 0, crossed.stderr
-    drawn = run("scripts/generate.py", "--run", tmp_path / "run", "--count", "4", path=tmp_path, cwd=tmp_path)
+    generate = ["--run", tmp_path / "run", "--count", "4"]
+    drawn = command(*generate, script="scripts/generate.py", cwd=tmp_path, env=on_path)
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "samples.png").is_file()
 
 
 def test_what_is_not_on_the_path_by_name_is_not_called(tmp_path):
     """A value that came from elsewhere, say a sweep server, can't call the standard library."""
-    done = run("train.py", "loss._target_=os.system", "+loss.command=true", "logger=none", path=tmp_path, cwd=ROOT)
+    done = command("loss._target_=os.system", "+loss.command=true", "logger=none", f"hydra.run.dir={tmp_path}")
     assert done.returncode == 1
     assert "os.system" in done.stderr
     assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.guards import check
+from gan.losses import BCE, Wasserstein
 from gan.models import dcgan, infogan, projection
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
@@ -38,17 +39,19 @@ def generator():
 )
 def test_a_squashed_head_is_refused(ending):
     with pytest.raises(InputError, match=r"model\.discriminator: ends in (sigmoid|tanh), must give raw logits"):
-        check(generator(), Ending(ending), penalised=False, **SHAPE)
+        check(generator(), Ending(ending), BCE(), penalised=False, clipped=False, **SHAPE)
 
 
 def test_a_sigmoid_inside_is_fine():
-    check(generator(), Ending(lambda x: (x * torch.sigmoid(x)).squeeze(1)), penalised=False, **SHAPE)
+    check(
+        generator(), Ending(lambda x: (x * torch.sigmoid(x)).squeeze(1)), BCE(), penalised=False, clipped=False, **SHAPE
+    )
 
 
 @pytest.mark.parametrize("ending", [lambda x: x, lambda x: x.mean()])
 def test_outputs_that_are_not_one_logit_an_image_are_refused(ending):
     with pytest.raises(InputError, match=r"model\.discriminator: gives outputs .*must give one logit each, \(2,\)"):
-        check(generator(), Ending(ending), penalised=False, **SHAPE)
+        check(generator(), Ending(ending), BCE(), penalised=False, clipped=False, **SHAPE)
 
 
 def test_images_of_another_size_or_range_are_refused():
@@ -60,17 +63,27 @@ def test_images_of_another_size_or_range_are_refused():
 
     discriminator = dcgan.Discriminator(**SHAPE, width=4)
     with pytest.raises(InputError, match=r"model\.generator: makes images \(1, 28, 28\), the data's are \(3, 28, 28\)"):
-        check(generator(), discriminator, penalised=False, **(SHAPE | {"channels": 3}))
+        check(generator(), discriminator, BCE(), penalised=False, clipped=False, **(SHAPE | {"channels": 3}))
     with pytest.raises(InputError, match=r"outside \[-1, 1\]"):
-        check(Wide(), discriminator, penalised=False, **SHAPE)
+        check(Wide(), discriminator, BCE(), penalised=False, clipped=False, **SHAPE)
 
 
 @pytest.mark.parametrize("model", [dcgan, infogan])
 def test_batch_norm_in_the_discriminator_is_refused_with_a_penalty_only(model):
     discriminator = model.Discriminator(**SHAPE, width=4)
-    check(generator(), discriminator, penalised=False, **SHAPE)
+    check(generator(), discriminator, BCE(), penalised=False, clipped=False, **SHAPE)
     with pytest.raises(InputError, match=r"norm=batch.*norm=layer"):
-        check(generator(), discriminator, penalised=True, **SHAPE)
+        check(generator(), discriminator, BCE(), penalised=True, clipped=False, **SHAPE)
+
+
+def test_a_wasserstein_loss_needs_something_that_bounds_the_discriminator():
+    free, spectral = (dcgan.Discriminator(**SHAPE, width=4, norm=norm) for norm in ("none", "spectral"))
+    with pytest.raises(InputError, match=r"penalty=none: .*weight_clip, or spectral norm"):
+        check(generator(), free, Wasserstein(), penalised=False, clipped=False, **SHAPE)
+    check(generator(), free, BCE(), penalised=False, clipped=False, **SHAPE)
+    check(generator(), free, Wasserstein(), penalised=True, clipped=False, **SHAPE)
+    check(generator(), free, Wasserstein(), penalised=False, clipped=True, **SHAPE)
+    check(generator(), spectral, Wasserstein(), penalised=False, clipped=False, **SHAPE)
 
 
 def test_projection_without_classes_is_refused():
@@ -82,7 +95,7 @@ def test_checking_leaves_networks_and_random_state_alone():
     networks = generator(), projection.Discriminator(**SHAPE, width=4)
     before = [{k: v.clone() for k, v in network.state_dict().items()} for network in networks]
     state = torch.get_rng_state()
-    check(*networks, penalised=True, **SHAPE)
+    check(*networks, BCE(), penalised=True, clipped=False, **SHAPE)
     assert torch.equal(torch.get_rng_state(), state)
     for network, old in zip(networks, before, strict=True):
         assert network.training

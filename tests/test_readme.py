@@ -23,22 +23,31 @@ def finished(configure, tmp_path):
 
 
 def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
-    known = ("python train.py", "python scripts/generate.py", "make train", "make test", "wandb sync")
+    known = (
+        "python train.py",
+        "PYTHONPATH=mine python train.py",
+        "python scripts/generate.py",
+        "make train",
+        "make test",
+        "wandb sync",
+    )
     assert all(line.startswith(known) for line in COMMANDS), COMMANDS
     assert len(TRAIN) >= 5
 
 
 def test_the_table_of_options_names_them_all():
     for path in (ROOT / "conf").glob("*/*.yaml"):
-        if path.parent.name != "callbacks":
+        if path.parent.name == "experiment":
+            assert f"`{path.stem}`" in README, path
+        elif path.parent.name != "callbacks":
             assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", README, re.M), path
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN if " -m " not in line])
 def test_train_commands(configure, tmp_path, finished, line):
     overrides = shlex.split(line, comments=True)[2:]
-    if "data=fashion_mnist" in overrides and "DATA_DIR" not in os.environ:
-        pytest.skip("needs Fashion-MNIST under DATA_DIR")
+    if {"data=fashion_mnist", "experiment=mnist_fast"} & set(overrides) and "DATA_DIR" not in os.environ:
+        pytest.skip("needs the image sets under DATA_DIR")
     for i in range(90):
         (tmp_path / "my_images" / str(i % 2)).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (70, 80), (i, i, i)).save(tmp_path / "my_images" / str(i % 2) / f"{i}.png")
@@ -67,15 +76,15 @@ def test_generate_commands(finished, tmp_path, line):
     assert (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
-def test_the_loss_that_the_readme_adds_works_as_written(configure, tmp_path, monkeypatch):
-    """Its class and its yaml, copied from the page into a package beside the configs."""
-    code = re.search(r"```python\n(class LeastSquares.*?)```", README, re.S)[1]
-    yaml = re.search(r"```yaml\n# conf/loss/lsgan.yaml\n(.*?)```", README, re.S)[1]
-    namespace = {"__name__": "gan.losses"}
-    exec(code, namespace)
-    monkeypatch.setattr("gan.losses.LeastSquares", namespace["LeastSquares"], raising=False)
-    (tmp_path / "conf" / "loss").mkdir(parents=True)
-    (tmp_path / "conf" / "loss" / "lsgan.yaml").write_text(yaml)
-    cfg = configure("loss=lsgan", f"hydra.searchpath=[file://{tmp_path}/conf]", "metrics=none", *NARROW["dcgan"])
-    train.train(cfg)
-    assert cfg.choices.loss == "lsgan"
+def test_the_loss_that_the_readme_adds_works_as_written(tmp_path):
+    """Its class, its yaml and its command, copied from the page."""
+    for name in ("my_losses.py", "conf/loss/pearson.yaml"):
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(re.search(rf"```\w+\n# mine/{name}\n(.*?)```", README, re.S)[1])
+    (line,) = (line for line in COMMANDS if line.startswith("PYTHONPATH=mine"))
+    words = shlex.split(line.replace("file://mine", f"file://{tmp_path}/mine"))
+    small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}/run"]
+    done = command(*words[3:], *small, *NARROW["dcgan"], env={"PYTHONPATH": str(tmp_path / "mine")})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "generator.safetensors").is_file()

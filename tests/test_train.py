@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -20,9 +21,14 @@ from gan.results import load_generator
 from tests.conftest import NARROW, ROOT
 
 
-def command(*arguments: str, script: str = "train.py", cwd=ROOT) -> subprocess.CompletedProcess:
+def command(*arguments, script: str = "train.py", cwd=ROOT, env: dict[str, str] | None = None):
     return subprocess.run(
-        [sys.executable, ROOT / script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+        [sys.executable, ROOT / script, *arguments],
+        cwd=cwd,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -98,6 +104,8 @@ def test_the_best_score_survives_a_resume():
         (["data.batch_size=5000"], r"data\.batch_size=5000: .* 1\.\.4000"),
         (["data.image_size=30"], r"data\.image_size=30: this model makes .*28, 32"),
         (["loss=wgan_gp", "discriminator_norm=batch"], r"norm=batch: a penalty .*norm=layer"),
+        (["loss=wgan_gp", "penalty=none"], r"penalty=none: a Wasserstein loss needs"),
+        (["loss=wgan", "weight_clip=null"], r"penalty=none: a Wasserstein loss needs"),
         (["penalty=r1", "penalty.r1.gamma=0"], r"penalty\.r1\.gamma=0: must be above 0"),
         (["penalty=[r1,r2]", "penalty.r2.interval=0"], r"penalty\.r2\.interval=0: must be a whole number"),
         (["model=projection", "conditional=false"], r"model=projection: .*model=sngan"),
