@@ -1,7 +1,7 @@
 """Adversarial losses: raw logits of shape (N,) in, a scalar to minimise out. No network, no optimiser, no device.
 
 `generator` gets the logits of reals only where a loss says `relativistic = True`; else None. One that says
-`needs_lipschitz = True` has no minimum unless D is held back, and is refused without a penalty, clipping or spectral norm.
+`needs_lipschitz = True` has no minimum unless D is bounded: it is refused without a penalty, clipping or spectral norm.
 """
 
 from torch import Tensor
