@@ -17,10 +17,11 @@ def train(cfg: DictConfig) -> float | None:
     import torch
     from pytorch_lightning import seed_everything
 
-    from gan import guards, results, tracking
+    from gan import results, tracking
     from gan.callbacks import Evaluation
     from gan.errors import Diverged, InputError
     from gan.gan import GAN
+    from gan.guards import check
     from gan.metrics.scorer import Scorer
     from gan.quiet import quiet
 
@@ -33,13 +34,10 @@ def train(cfg: DictConfig) -> float | None:
     data = instantiate(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic, n_fakes=n_fakes, prior=prior, z_dim=z_dim)
     data.setup()
     shape = data.shape if cfg.conditional else data.shape | {"num_classes": 0}
-    generator, discriminator = (instantiate(network, **shape) for network in cfg.model.values())
-    loss, clipped = instantiate(cfg.loss), cfg.weight_clip is not None
-    guards.check(generator, discriminator, loss, penalised=bool(cfg.penalty), clipped=clipped, **shape)
     game = GAN(
-        generator,
-        discriminator,
-        loss=loss,
+        instantiate(cfg.model.generator, **shape),
+        instantiate(cfg.model.discriminator, **shape),
+        loss=instantiate(cfg.loss),
         penalties=instantiate(cfg.penalty).values(),
         augment=instantiate(cfg.augment),
         optimizer=instantiate(cfg.optimizer),
@@ -51,6 +49,7 @@ def train(cfg: DictConfig) -> float | None:
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
     )
+    check(game, **shape)
     scorer = None
     if cfg.metrics.extractor:
         with torch.random.fork_rng():  # making networks draws their first weights

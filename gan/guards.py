@@ -9,30 +9,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from gan.errors import InputError
+from gan.gan import GAN
 
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 
 
-def check(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    loss: Any,
-    *,
-    penalised: bool,
-    clipped: bool,
-    channels: int,
-    image_size: int,
-    num_classes: int,
-) -> None:
-    """Raise InputError unless the networks fit these images, the losses and, if there are any, penalties."""
+def check(gan: GAN, *, channels: int, image_size: int, num_classes: int) -> None:
+    """Raise InputError unless the networks fit these images, the loss and the penalties."""
     labels = torch.arange(2) % max(num_classes, 1)
-    z = torch.linspace(-1, 1, 2 * generator.z_dim).view(2, -1)
-    require_images(generator, z, labels, (channels, image_size, image_size))
-    require_logits(discriminator, torch.zeros(2, channels, image_size, image_size), labels)
-    if penalised:
-        require_per_sample_gradients(discriminator)
-    elif getattr(loss, "needs_lipschitz", False) and not clipped:
-        require_spectral_norm(discriminator)
+    z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
+    require_images(gan.generator, z, labels, (channels, image_size, image_size))
+    require_logits(gan.discriminator, torch.zeros(2, channels, image_size, image_size), labels)
+    if gan.penalties:
+        require_per_sample_gradients(gan.discriminator)
+    elif getattr(gan.loss, "needs_lipschitz", False) and gan.weight_clip is None:
+        require_spectral_norm(gan.discriminator)
 
 
 def require_per_sample_gradients(discriminator: nn.Module) -> None:

@@ -34,9 +34,10 @@ def game(cfg, channels: int, image_size: int, num_classes: int) -> GAN:
     shape = {"channels": channels, "image_size": image_size, "num_classes": num_classes}
     networks = [instantiate(network, **shape) for network in cfg.model.values()]
     parts = {part: instantiate(cfg[part]) for part in ("loss", "augment", "optimizer", "schedule", "prior")}
-    check(*networks, parts["loss"], penalised=bool(cfg.penalty), clipped=cfg.weight_clip is not None, **shape)
     keys = ("n_critic", "ema_half_life_steps", "gradient_clip_val", "weight_clip")
-    return GAN(*networks, penalties=instantiate(cfg.penalty).values(), **parts, **{key: cfg[key] for key in keys})
+    gan = GAN(*networks, penalties=instantiate(cfg.penalty).values(), **parts, **{key: cfg[key] for key in keys})
+    check(gan, **shape)
+    return gan
 
 
 def step(gan: GAN, channels: int, image_size: int, num_classes: int, steps: int = 2) -> list[dict[str, float]]:
