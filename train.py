@@ -7,7 +7,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gan.trusted import TARGETS
 
@@ -54,12 +54,12 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.metrics.extractor:
         with torch.random.fork_rng():  # making networks draws their first weights
             extractor = instantiate(cfg.metrics.extractor)
-        scorer = Scorer(extractor, data, reference=cfg.metrics.reference, conditional=shape["num_classes"] > 0)
+        options = {"reference": cfg.metrics.reference, "cache_dir": cfg.cache_dir}
+        scorer = Scorer(extractor, data, conditional=shape["num_classes"] > 0, **options)
     evaluation = Evaluation(scorer, objective=cfg.objective)
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
     trainer = instantiate(cfg.trainer, logger=instantiate(cfg.logger) or False, callbacks=callbacks)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    recipe = {"generator": config["model"]["generator"] | shape, "prior": config["prior"]}
+    config = results.start(cfg, shape)
     with tracking.run(trainer.logger, config):
         try:
             trainer.fit(game, data, ckpt_path=cfg.ckpt_path, weights_only=True)
@@ -67,7 +67,7 @@ def train(cfg: DictConfig) -> float | None:
                 trainer.validate(game, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))
-        results.finish(trainer, game, evaluation, Path(cfg.run_dir), recipe)
+        results.finish(trainer, game, evaluation, Path(cfg.run_dir))
     return evaluation.scores.get(cfg.objective)
 
 

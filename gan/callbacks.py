@@ -21,14 +21,16 @@ log = logging.getLogger(__name__)
 class Evaluation(Callback):
     """Scores the validation samples and logs the scores, the best objective so far among them as `{objective}_best`.
 
-    `scores` holds the last ones. Without a scorer there is nothing to score, and the objective must be None.
-    Raises InputError for an objective that the scorer does not measure, Diverged for samples that are not finite.
+    `scores` holds the last ones. The objective is FID, by its name at this number of fakes, or kid; without a scorer
+    there is nothing to score, and it must be None.
+    Raises InputError for another objective, Diverged for samples that are not finite.
     """
 
     def __init__(self, scorer: Scorer | None, *, objective: str | None) -> None:
-        measured = scorer.fid_name if scorer else None
-        if objective != measured:
-            raise InputError(f"objective={objective}: this run measures {measured} (see metrics and metrics.n_fakes)")
+        allowed = (scorer.fid_name, "kid") if scorer else (None,)
+        if objective not in allowed:
+            allowed = " or ".join(map(str, allowed))
+            raise InputError(f"objective={objective}: this run measures {allowed} (see metrics and metrics.n_fakes)")
         self.scorer, self.objective = scorer, objective
         self.scores: dict[str, float] = {}
         self.best, self.step, self.diverged = math.inf, -1, False

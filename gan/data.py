@@ -1,5 +1,6 @@
 """How images reach training: uint8 in memory, batches of a seeded order, normalised to [-1, 1] on the device."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 
@@ -24,6 +25,13 @@ class Images(Dataset):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of all pixels, their shape and the labels."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 class Batches(Sampler[list[int]]):
@@ -122,10 +130,16 @@ class ImageData(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
+        return self.samples(self.z_seed, rank=self.trainer.global_rank, world=self.trainer.world_size)
+
+    def samples(self, z_seed: int, *, rank: int = 0, world: int = 1) -> DataLoader:
+        """Return the batches (z, labels) of one of `world` processes for a set of samples, shared out like cards."""
         labels = self.splits["train"].labels.sort().values
         spread = torch.linspace(0, len(labels) - 1, self.n_fakes).round().long()
-        z = self.prior(self.n_fakes, self.z_dim, generator=torch.Generator().manual_seed(self.z_seed))
-        return DataLoader(TensorDataset(z, labels[spread]), batch_size=500, generator=torch.Generator())
+        z = self.prior(self.n_fakes, self.z_dim, generator=torch.Generator().manual_seed(z_seed))
+        batches = torch.arange(self.n_fakes).split(min(500, -(-self.n_fakes // world)))
+        mine = [batch.tolist() for batch in batches[rank::world]]
+        return DataLoader(TensorDataset(z, labels[spread]), batch_sampler=mine, generator=torch.Generator())
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch

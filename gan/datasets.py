@@ -1,6 +1,7 @@
 """The image sets by name, with their official splits."""
 
 import gzip
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -85,6 +86,13 @@ class Files(Images):
             raise InputError(f"{self.paths[index]}: not a readable image ({error})") from error
         image = torch.from_numpy(pixels).view(*pixels.shape[:2], self.channels).permute(2, 0, 1)
         return center_crop(resize(image, [self.image_size], antialias=True), [self.image_size])
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the files, of what they are decoded to, and of the labels."""
+        digest = hashlib.sha256(f"{self.channels} {self.image_size} {self.labels.tolist()}".encode())
+        for path in self.paths:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
 
     def in_memory(self) -> Images:
         """Decode everything once, on all cores."""

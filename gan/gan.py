@@ -122,7 +122,8 @@ class GAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch
-        return self.ema(z, labels)
+        with torch.autocast(z.device.type, enabled=False):  # what is scored is what generator.safetensors makes
+            return self.ema(z, labels)
 
     def setup(self, stage: str) -> None:
         if self.trainer.precision == "16-mixed":

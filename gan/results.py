@@ -1,110 +1,118 @@
 """What a finished run leaves: its generator, metrics.json, and a table on the terminal."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
 
+import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
-from rich.console import Console
-from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan import tracking
 from gan.callbacks import Evaluation
 from gan.cost import Cost
+from gan.display import show, show_places
 from gan.errors import InputError
 from gan.gan import GAN
+from gan.metrics.scorer import Scorer
 from gan.trusted import GENERATORS
 
+CONFIG, METRICS, GENERATOR = "config.yaml", "metrics.json", "generator.safetensors"
 
-def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path, recipe: dict[str, Any]) -> None:
+
+class Generator(NamedTuple):
+    """A generator ready to be called, the prior of its z, its number of classes and, from a checkpoint, its step."""
+
+    network: nn.Module
+    prior: Callable[..., Tensor]
+    num_classes: int
+    step: int | None
+
+
+def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
+    """Return a run's whole config, resolved; leave it in the run's folder, and what builds its generator beside it."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    run_dir = Path(cfg.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(config), run_dir / CONFIG)
+    recipe = {"generator": config["model"]["generator"] | shape, "prior": config["prior"]}
+    OmegaConf.save(OmegaConf.create(recipe), (run_dir / GENERATOR).with_suffix(".yaml"))
+    return config
+
+
+def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
     """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, and show them."""
     checkpoint = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(checkpoint)
-    generator = save_generator(gan.ema.module, recipe, run_dir)
-    protocol = evaluation.scorer.protocol if evaluation.scorer else {}
+    generator = run_dir / GENERATOR
+    save_file({name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}, generator)
+    scorer = evaluation.scorer
     cost = next((callback.measured for callback in trainer.callbacks if isinstance(callback, Cost)), {})
-    scores = (
-        evaluation.scores
-        | cost
-        | {
-            "images_seen": int(gan.images_seen),
-            "generator_steps": trainer.global_step,
-            "seconds": evaluation.seconds,
-            "diverged": evaluation.diverged,
-        }
-    )
-    (run_dir / "metrics.json").write_text(json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n")
-    tracking.summarise(trainer.logger, scores | {"protocol": protocol})
+    facts = {
+        "images_seen": int(gan.images_seen),
+        "generator_steps": trainer.global_step,
+        "seconds": evaluation.seconds,
+        "diverged": evaluation.diverged,
+    }
+    run = {"scores": evaluation.scores | cost | facts}
+    if scorer:
+        run |= {"floor": scorer.floor, "protocol": scorer.protocol, "best": score_best(trainer, gan, scorer)}
+    (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n")
+    tracking.summarise(trainer.logger, run["scores"] | {name: run[name] for name in run if name != "scores"})
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
+    show(run)
     places = {"samples": samples, "checkpoint": [checkpoint], "generator": [generator]}
-    show(scores, protocol, places | {"W&B": tracking.where(trainer.logger)})
+    show_places(places | {"W&B": tracking.where(trainer.logger)})
 
 
-def save_generator(generator: nn.Module, recipe: dict[str, Any], run_dir: Path) -> Path:
-    """Write generator.safetensors and, beside it, generator.yaml: what builds the network, and the prior of its z."""
-    path = run_dir / "generator.safetensors"
-    save_file({name: tensor.cpu().contiguous() for name, tensor in generator.state_dict().items()}, path)
-    OmegaConf.save(OmegaConf.create(recipe), path.with_suffix(".yaml"))
-    return path
+def score_best(trainer: Trainer, gan: GAN, scorer: Scorer) -> dict[str, Any]:
+    """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
 
-
-def load_generator(run_dir: Path) -> tuple[nn.Module, Callable[..., Tensor], int]:
-    """Return a run's EMA generator, ready to be called, its prior and its number of classes.
-
-    Raises InputError where a run left none.
+    Returns its step, scores and protocol; nothing for a run that kept no best checkpoint.
     """
-    path = run_dir / "generator.safetensors"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; a finished run leaves one in its folder")
-    config = OmegaConf.load(path.with_suffix(".yaml"))
-    generator = instantiate(config.generator, _execution_whitelist_=GENERATORS)
-    generator.load_state_dict(load_file(path))
+    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not path or not Path(path).is_file():
+        return {}
+    z_seed = trainer.datamodule.z_seed + 1
+    samples = trainer.datamodule.samples(z_seed, rank=trainer.global_rank, world=trainer.world_size)
+    generator = copy.deepcopy(gan.ema.module)
+    step = load_checkpoint(generator, path)
+    measured = scorer.score(generator, samples, trainer.strategy.root_device)
+    return {"step": step, "scores": measured, "protocol": scorer.protocol | {"z_seed": z_seed}}
+
+
+def load_checkpoint(generator: nn.Module, path: str | Path, network: str = "ema.module") -> int:
+    """Load a checkpoint's generator, averaged ("ema.module") or raw ("generator"), and return its step."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state, prefix = checkpoint["state_dict"], f"{network}."
+        generator.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    except (OSError, KeyError, RuntimeError, UnpicklingError) as error:
+        raise InputError(f"{path}: not a checkpoint of this run's generator: {error}") from error
+    return checkpoint["global_step"]
+
+
+def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool = False) -> Generator:
+    """Return a run's generator: the averaged one that it left, or a checkpoint's, averaged or `raw`.
+
+    Raises InputError where the run has no such file.
+    """
+    path = checkpoint or run_dir / GENERATOR
+    recipe = (run_dir / GENERATOR).with_suffix(".yaml")
+    for needed in (recipe, path):
+        if not needed.is_file():
+            raise InputError(f"{needed}: no such file; a run leaves one in its folder")
+    config = OmegaConf.load(recipe)
+    network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
+    step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
+    if not checkpoint:
+        network.load_state_dict(load_file(path))
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     prior = instantiate(config.prior, _execution_whitelist_=GENERATORS)
-    return generator.eval().requires_grad_(False), prior, config.generator.num_classes
-
-
-def show(scores: dict[str, float], protocol: dict[str, Any], places: dict[str, list]) -> None:
-    """Print the scores as a table, how they were measured, and where the run's files lie."""
-    console = Console()
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in scores.items():
-        if name != "diverged" or value:
-            table.add_row(label(name), number(name, value))
-    console.print(table)
-    if protocol:
-        text = (
-            "{extractor} (sha256 {extractor_sha256:.8}), {n_fakes:,} samples of the EMA generator "
-            "against {n_reals:,} images of the {reference} split"
-        )
-        places = {"protocol": [text.format(**protocol)]} | places
-    for name, found in places.items():
-        for place in found:
-            console.print(f"{name:<11} {place}", highlight=False, soft_wrap=True)
-
-
-def label(name: str) -> str:
-    """Return a score's name as people write it: fid_2k_floor as "FID 2k, real against real"."""
-    words = name.replace("_floor", ", real against real").replace("_best", ", best so far").replace("_", " ")
-    if name in ("seconds", "flops_per_step"):
-        return {"seconds": "Training time", "flops_per_step": "Cost of a step"}[name]
-    return "FID" + words[3:] if name.startswith("fid") else words.capitalize()
-
-
-def number(name: str, value: float) -> str:
-    """Return a score with its unit and as many digits as it is worth."""
-    if name == "diverged":
-        return "yes" if value else "no"
-    if name == "flops_per_step":
-        return f"{value / 1e9:.3g} GFLOP"
-    if name.endswith("accuracy"):
-        return f"{value:.1%}"
-    if name == "seconds":
-        return f"{value // 60:.0f} min {value % 60:02.0f} s"
-    return f"{value:,.0f}" if isinstance(value, int) else f"{value:.2f}"
+    return Generator(network, prior, config.generator.num_classes, step)

@@ -9,6 +9,8 @@ from typing import Any
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from gan.errors import InputError
+
 
 def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
     """Return a logger that is online where an API key is configured, else offline; WANDB_MODE decides if it is set.
@@ -55,3 +57,30 @@ def where(logger: Logger | None) -> list[str]:
         return []
     run = logger.experiment
     return [f"wandb sync {Path(run.dir).parent}" if run.offline else run.url]
+
+
+def scored_runs(project: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Return name, config, and scores with their protocol, of a project's runs that have ended with scores.
+
+    Raises InputError for a project that is not there or holds none.
+    """
+    try:
+        runs = list(wandb.Api().runs(project))
+    except (wandb.Error, ValueError) as error:
+        raise InputError(f"--project {project}: {error}") from error
+    found = []
+    for run in runs:
+        summary = plain(run.summary)
+        if "protocol" in summary:
+            parts = {name: summary.get(name) or {} for name in ("floor", "protocol", "best")}
+            found.append((run.name, run.config, {"scores": summary} | parts))
+    if not found:
+        raise InputError(f"--project {project}: none of its {len(runs)} runs has ended with scores")
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return a summary of W&B as dicts and numbers; its JSON writes inf as a string."""
+    if hasattr(value, "items"):
+        return {name: plain(part) for name, part in value.items()}
+    return float("inf") if value == "Infinity" else value

@@ -31,7 +31,7 @@ def draw(
     run: Path, labels: list[int] | None, count: int, *, seed: int, interpolate: bool, truncation: float | None
 ) -> tuple[Tensor, int]:
     """Return images (N, C, H, W) in [-1, 1] and how many make a row."""
-    generator, prior, num_classes = load_generator(run)
+    generator, prior, num_classes, _ = load_generator(run)
     for label in labels or []:
         if not 0 <= label < max(num_classes, 1):
             raise InputError(f"--label {label}: this generator knows 0 to {max(num_classes, 1) - 1}")

@@ -84,11 +84,13 @@ def test_an_offline_run_holds_config_group_choices_metrics_and_images(configure,
     assert run["config"]["logger"]["group"] == "mnist_5k-mlp-hinge"  # resolved, no ${...}
     logged = {key for row in run["history"] for key in row}
     curves = {"discriminator_loss", "generator_loss", "real_logits", "fake_logits", "images_seen", "generator_steps"}
-    scores = {"fid_200", "fid_200_best", "fid_200_floor", "inception_score", "conditional_accuracy"}
+    scores = {"fid_200", "fid_200_best", "kid", "precision", "inception_score", "conditional_accuracy"}
     assert curves | scores | {"samples", "images_per_second"} <= logged
     steps = [row["trainer/global_step"] for row in run["history"] if "fid_200" in row]
     assert steps == [10, 20]
     assert run["summary"]["protocol"]["n_fakes"] == 200
+    assert run["summary"]["floor"]["fid_200"] > 0
+    assert run["summary"]["best"]["protocol"]["z_seed"] == 1
     assert run["summary"]["fid_200_best"] <= run["summary"]["fid_200"]
     assert len([name for name in run["files"] if "samples" in name]) == 2
 

@@ -54,7 +54,7 @@ def test_every_model_and_every_kind_of_loss_trains_from_end_to_end(configure, tm
     for player in ("generator", "discriminator"):
         assert metrics["scores"][f"{player}_parameters"] > 1000
     assert metrics["scores"]["flops_per_step"] > 1e6
-    generator, _, num_classes = load_generator(tmp_path / "run")
+    generator, _, num_classes, _ = load_generator(tmp_path / "run")
     assert num_classes == 10
     ema = {name.removeprefix("ema.module."): tensor for name, tensor in state.items() if name.startswith("ema.module.")}
     assert all(torch.equal(tensor, ema[name]) for name, tensor in generator.state_dict().items())
@@ -62,7 +62,7 @@ def test_every_model_and_every_kind_of_loss_trains_from_end_to_end(configure, tm
 
 def test_an_unconditional_run_ignores_the_labels(configure, tmp_path):
     train.train(configure("conditional=false", *NARROW["dcgan"]))
-    assert load_generator(tmp_path / "run")[2] == 0
+    assert load_generator(tmp_path / "run").num_classes == 0
     assert "conditional_accuracy" not in json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]
 
 

@@ -68,7 +68,11 @@ class Classifier:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        images = rgb_to_grayscale(images) if images.shape[1] == 3 else images
-        images = resize(images, [28, 28], antialias=True) if images.shape[2:] != (28, 28) else images
         with torch.autocast(images.device.type, enabled=False):
-            return self.network.to(images.device)(to_float(images))
+            return self.network.to(images.device)(to_float(prepare(images)))
+
+
+def prepare(images: Tensor) -> Tensor:
+    """Turn uint8 images (N, C, H, W) of any size grey and 28 px wide and high: (N, 1, 28, 28)."""
+    images = rgb_to_grayscale(images) if images.shape[1] == 3 else images
+    return resize(images, [28, 28], antialias=True) if images.shape[2:] != (28, 28) else images

@@ -1,109 +1,147 @@
-"""One pass of features over the fakes feeds every score; FID and Inception Score are torchmetrics'."""
+"""Scores of a generator, each with its protocol and with the floor that real images reach."""
 
-import hashlib
-import math
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as processes
 from rich.progress import track
 from torch import Tensor, nn
-from torchmetrics.image import FrechetInceptionDistance, InceptionScore
 
-from gan.data import ImageData, Images
+from gan.data import ImageData
 from gan.errors import InputError
 from gan.images import to_uint8
+from gan.metrics.manifold import NEIGHBOURS
+from gan.metrics.reals import extract, keep, kept, key, spread, summarise
+from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, scores
 
-BATCH = 500
+VERSION = 1  # of what the scores mean; part of every protocol
 
-
-class Features(nn.Identity):
-    """Hands features that are already extracted to a torchmetrics metric."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
+log = logging.getLogger(__name__)
 
 
 class Scorer:
     """Scores fakes against the real images of one split.
 
-    `extractor` maps uint8 images to (features, logits). The floor is the FID of as many images of the other split as
-    there are fakes (all, if fewer): what a perfect generator could reach. `protocol` says what the scores mean; only
-    scores of equal protocols may be compared.
+    `extractor` maps uint8 images to (features, logits or None). `floor` holds the scores of as many images of the other
+    split as there are fakes (all, if fewer): what a perfect generator would reach. `protocol` says what the scores
+    mean; only scores of equal protocols may be compared. Statistics of the reals are kept in `cache_dir`.
+    Under torch.distributed each process updates with its own batches, and all get the scores of all.
+    Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
     """
 
-    def __init__(self, extractor: Any, data: ImageData, *, reference: str = "test", conditional: bool = True) -> None:
+    def __init__(
+        self,
+        extractor: Any,
+        data: ImageData,
+        *,
+        reference: str = "test",
+        conditional: bool = True,
+        cache_dir: str | None = None,
+    ) -> None:
         if reference not in data.splits:
             raise InputError(f"metrics.reference={reference}: must be one of {', '.join(data.splits)}")
-        if data.n_fakes < 2:
-            raise InputError(f"metrics.n_fakes={data.n_fakes}: must be at least 2")
-        self.extractor, self.judges_labels = extractor, conditional and extractor.knows_classes
-        self.fid = FrechetInceptionDistance(Features(extractor.num_features), reset_real_features=False)
-        self.inception_score = InceptionScore(Features(extractor.num_features), splits=min(10, data.n_fakes))
-        self.hits: list[Tensor] = []
-        short = f"{data.n_fakes // 1000}k" if data.n_fakes % 1000 == 0 else str(data.n_fakes)
-        self.fid_name = "fid" if data.n_fakes >= 10_000 else f"fid_{short}"
         self.reals, self.others = data.splits[reference], data.splits["train" if reference == "test" else "test"]
+        if data.n_fakes < 10:
+            raise InputError(f"metrics.n_fakes={data.n_fakes}: must be at least 10")
+        if min(len(self.reals), len(self.others)) < 10:
+            raise InputError(f"metrics.reference={reference}: each split must hold at least 10 images to score with")
+        self.extractor, self.conditional = extractor, conditional
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
+        self.fid_name = f"fid{few(data.n_fakes)}"
         self.n_floor = min(len(self.others), data.n_fakes)
-        self.floor = math.nan
+        self.floor: dict[str, float] = {}
+        self.batches: list[Outputs] = []
         self.protocol: dict[str, Any] = {
+            "version": VERSION,
             "extractor": extractor.name,
             "extractor_sha256": extractor.sha256,
             "resize": extractor.resize,
             "n_fakes": data.n_fakes,
             "n_reals": len(self.reals),
             "reference": reference,
+            "reals_sha256": self.reals.fingerprint(),
+            "kid": f"{SUBSETS} subsets of {min(SUBSET_SIZE, data.n_fakes, len(self.reals))}",
+            "neighbours": NEIGHBOURS,
             "generator": "ema",
             "z_seed": data.z_seed,
         }
+        for what, n in {"n_fakes": data.n_fakes, "reference": len(self.reals)}.items():
+            if n <= extractor.num_features:
+                log.warning(
+                    "metrics.%s: %d images are too few for a covariance of %d features: %s is biased high, use kid",
+                    *(what, n, extractor.num_features, self.fid_name),
+                )
 
     def measure_reals(self, device: torch.device | str = "cpu") -> None:
-        """Extract the real images' features, which the scores and the floor need, on a device; once."""
-        if "reals_sha256" in self.protocol:
+        """Fetch the real images' statistics and the floor from the cache, or extract them on a device and keep them."""
+        if self.floor or rank():
             return
-        fingerprint = hashlib.sha256()
-        for images in batches(self.reals, len(self.reals)):
-            fingerprint.update(images.contiguous().numpy().tobytes())
-            self.fid.update(self.extractor(images.to(device))[0].cpu(), real=True)
-        for images in batches(self.others, self.n_floor):
-            self.fid.update(self.extractor(images.to(device))[0].cpu(), real=False)
-        self.floor = self.fid.compute().item()
-        self.protocol["reals_sha256"] = fingerprint.hexdigest()
+        ours = ("generator", "z_seed")  # of the fakes only
+        parts = {name: value for name, value in self.protocol.items() if name not in ours}
+        parts |= {"floor_sha256": self.others.fingerprint(), "device": torch.device(device).type}
+        path = self.cache_dir / f"{key(parts)}.safetensors" if self.cache_dir else None
+        found = kept(path) if path else None
+        if found:
+            self.reference, self.floor = found
+            return
+        self.reference = summarise(self.extractor, self.reals, device)
+        self.floor = self.scores(
+            list(extract(self.extractor, self.others, spread(len(self.others), self.n_floor), device))
+        )
+        if path:
+            keep(path, self.reference, self.floor)
+
+    @torch.no_grad()
+    def score(
+        self, generator: nn.Module, samples: Iterable[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
+    ) -> dict[str, float]:
+        """Return the scores of what a generator makes of batches of z and labels."""
+        self.measure_reals(device)
+        self.reset()
+        generator = generator.to(device).eval()
+        for z, labels in track(samples, "scoring", transient=True, disable=bool(rank()) or not sys.stdout.isatty()):
+            self.update(generator(z.to(device), labels.to(device)), labels)
+        return self.compute()
 
     def reset(self) -> None:
         """Forget the fakes; the reals stay."""
-        self.fid.reset()
-        self.inception_score.reset()
-        self.hits = []
+        self.batches = []
 
     def update(self, fakes: Tensor, labels: Tensor) -> None:
         """Take in fakes (N, C, H, W) in [-1, 1] and the labels (N,) they were made for."""
-        features, logits = (output.cpu() for output in self.extractor(to_uint8(fakes)))
-        self.fid.update(features, real=False)
-        self.inception_score.update(logits.double())  # in float32 a rare class's probability underflows to NaN
-        self.hits.append(logits.argmax(1) == labels.cpu())
+        features, logits = self.extractor(to_uint8(fakes))
+        self.batches.append(Outputs(features.cpu(), None if logits is None else logits.cpu(), labels.cpu()))
 
     def compute(self) -> dict[str, float]:
-        """Return fid, fid_floor, inception_score and, where the extractor knows the labels, conditional_accuracy."""
-        with torch.random.fork_rng():  # torchmetrics shuffles by the global generator
-            torch.manual_seed(0)
-            inception_score = self.inception_score.compute()[0].item()
-        scores = {
-            self.fid_name: self.fid.compute().item(),
-            f"{self.fid_name}_floor": self.floor,
-            "inception_score": inception_score,
-        }
-        if self.judges_labels:
-            scores["conditional_accuracy"] = torch.cat(self.hits).float().mean().item()
-        return scores
+        """Return the scores of all processes' fakes, in the order in which one process would have made them."""
+        if not distributed():
+            return self.scores(self.batches)
+        shares: list[Any] = [None] * processes.get_world_size()
+        processes.all_gather_object(shares, self.batches)
+        result = [None if rank() else self.scores([b for turn in zip_longest(*shares) for b in turn if b is not None])]
+        processes.broadcast_object_list(result)
+        return result[0]
+
+    def scores(self, batches: list[Outputs]) -> dict[str, float]:
+        """Return the scores of images whose features came in batches, FID named after their number."""
+        features, logits, labels = zip(*((b.features, b.logits, b.labels) for b in batches), strict=True)
+        joined = Outputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
+        measured = scores(joined, self.reference, knows_classes=self.extractor.knows_classes)
+        if not self.conditional:
+            measured.pop("conditional_accuracy", None)
+        return {self.fid_name: measured.pop("fid")} | measured
 
 
-def batches(images: Images, n: int) -> Iterator[Tensor]:
-    """Yield n images, spread evenly over the set so that every class is there, as uint8 batches."""
-    chosen = torch.linspace(0, len(images) - 1, n).round().long()
-    for indices in track(
-        chosen.split(BATCH), "features of real images", transient=True, disable=not sys.stdout.isatty()
-    ):
-        yield images.__getitems__(indices.tolist())[0]
+def distributed() -> bool:
+    """Whether this process is one of several that train together."""
+    return processes.is_available() and processes.is_initialized()
+
+
+def rank() -> int:
+    """Return this process's number among those that train together, 0 for a process alone."""
+    return processes.get_rank() if distributed() else 0

@@ -1,0 +1,63 @@
+"""A run's scores as people read them: names, units, and a table on the terminal."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+NAMES = {"seconds": "Training time", "flops_per_step": "Cost of a step", "kid": "KID"}
+
+
+def show(run: dict[str, Any]) -> None:
+    """Print a run's scores beside those of its best checkpoint and of real images, and how they were measured."""
+    console = Console()
+    scores, best, floor = run["scores"], run.get("best") or {}, run.get("floor", {})
+    table = Table(box=box.ROUNDED)
+    table.add_column()
+    table.add_column(run.get("checkpoint", "last"), justify="right")
+    if best:
+        table.add_column(f"best, step {best['step']:,},\nnew samples", justify="right")
+    if floor:
+        table.add_column("real\nimages", justify="right")
+    for name, value in scores.items():
+        if name != "diverged" or value:
+            others = ([best["scores"]] if best else []) + ([floor] if floor else [])
+            beside = [number(name, other[name]) if name in other else "" for other in others]
+            table.add_row(label(name), number(name, value), *beside)
+    console.print(table)
+    if "protocol" in run:
+        text = (
+            "protocol    {extractor} (sha256 {extractor_sha256:.8}), {n_fakes:,} samples of the {generator} generator "
+            "against {n_reals:,} images of the {reference} split"
+        )
+        averaged = {"generator": {"ema": "EMA"}.get(run["protocol"]["generator"], "raw")}
+        console.print(text.format(**run["protocol"] | averaged), highlight=False, soft_wrap=True)
+
+
+def show_places(places: dict[str, list]) -> None:
+    """Print where the run's files lie."""
+    for name, found in places.items():
+        for place in found:
+            Console().print(f"{name:<11} {place}", highlight=False, soft_wrap=True)
+
+
+def label(name: str) -> str:
+    """Return a score's name as people write it: fid_2k_best as "FID 2k, best so far"."""
+    words = name.replace("_best", ", best so far").replace("_", " ")
+    return NAMES.get(name) or ("FID" + words[3:] if name.startswith("fid") else words.capitalize())
+
+
+def number(name: str, value: float) -> str:
+    """Return a score with its unit and as many digits as it is worth."""
+    if name == "diverged":
+        return "yes" if value else "no"
+    if name == "flops_per_step":
+        return f"{value / 1e9:.3g} GFLOP"
+    if name == "seconds":
+        return f"{value // 60:.0f} min {value % 60:02.0f} s"
+    if name.endswith("accuracy"):
+        return f"{value:.1%}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.2f}" if name.startswith(("fid", "inception")) else f"{value:.4f}"

@@ -1,0 +1,86 @@
+"""The real images' side of every score: extracted once for each protocol, kept on disk, shared by all runs."""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import torch
+from rich.progress import track
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gan.data import Images
+from gan.metrics.manifold import radii
+from gan.metrics.scores import Outputs, Reference
+
+BATCH = 500
+MOST = 10_000  # features kept for scores that compare pairs
+
+log = logging.getLogger(__name__)
+
+
+def extract(extractor: Any, images: Images, chosen: Tensor, device: torch.device | str) -> Iterator[Outputs]:
+    """Yield an extractor's outputs for the chosen images, a batch at a time, on the CPU."""
+    rows = track(chosen.split(BATCH), f"{extractor.name}: real images", transient=True, disable=not sys.stdout.isatty())
+    for indices in rows:
+        batch, labels = images.__getitems__(indices.tolist())
+        features, logits = extractor(batch.to(device))
+        yield Outputs(features.cpu(), None if logits is None else logits.cpu(), labels)
+
+
+def spread(size: int, n: int) -> Tensor:
+    """Return at most n indices below size, evenly spaced, so that every class of a sorted set is there."""
+    return torch.linspace(0, size - 1, min(size, n)).round().long()
+
+
+def summarise(extractor: Any, images: Images, device: torch.device | str) -> Reference:
+    """Return what scores need to know of all the images; raise ValueError for features that are not finite."""
+    d = extractor.num_features
+    total, products = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
+    counts, features = torch.zeros(()), []
+    for outputs in extract(extractor, images, torch.arange(len(images)), device):
+        batch = outputs.features.double()
+        total += batch.sum(0)
+        products += batch.T @ batch
+        features.append(outputs.features)
+        if outputs.logits is not None:
+            counts = counts + torch.bincount(outputs.logits.argmax(1), minlength=outputs.logits.shape[1])
+    if not torch.isfinite(products).all():
+        raise ValueError(f"{extractor.name}: its features of the real images are not finite")
+    kept = torch.cat(features)[spread(len(images), MOST)]
+    return Reference(len(images), total, products, kept, radii(kept.double()), counts.double() / len(images))
+
+
+def key(parts: dict[str, Any]) -> str:
+    """Return the name under which statistics are kept: a hash of all that they depend on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def keep(path: Path, reals: Reference, floor: dict[str, float]) -> None:
+    """Write statistics so that a reader finds all of them or none; a folder that can't be written is only reported."""
+    tensors = {name: value.contiguous() for name, value in vars(reals).items() if isinstance(value, Tensor)}
+    content = save(tensors, metadata={"n": str(reals.n), "floor": json.dumps(floor)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
+    except OSError as error:
+        log.warning("cache_dir=%s: statistics of the real images are not kept: %s", path.parent, error)
+
+
+def kept(path: Path) -> tuple[Reference, dict[str, float]] | None:
+    """Return the statistics in a file, None where there are none or they are damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            return Reference(n=int(file.metadata()["n"]), **tensors), json.loads(file.metadata()["floor"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        return None

@@ -1,0 +1,102 @@
+"""Finished runs: read from their folders, sorted by what their scores mean and by what may be averaged."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from gan.errors import InputError
+from gan.results import CONFIG, METRICS
+
+# what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
+INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
+INCIDENTAL_OPTIONS = ("data.root", "data.num_workers", "trainer.default_root_dir", "trainer.accelerator")
+PROTOCOL = (
+    "{extractor} ({extractor_sha256:.8}, {resize}), {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
+    "against {n_reals:,} {reference} images ({reals_sha256:.8}), KID {kid}, {neighbours} neighbours, version {version}"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples."""
+
+    name: str
+    config: dict[str, Any]
+    scores: dict[str, float]
+    floor: dict[str, float]
+    protocol: dict[str, Any]
+    best: dict[str, float] = field(default_factory=dict)
+    checkpoint: str = "last"
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What the run was told to do, flat, without what is incidental."""
+        chosen = {name: value for name, value in self.config.items() if name not in INCIDENTAL}
+        flat = pd.json_normalize(chosen).iloc[0].to_dict() if chosen else {}
+        return {name: value for name, value in flat.items() if name not in INCIDENTAL_OPTIONS}
+
+
+def local_runs(folders: Iterable[Path]) -> list[Run]:
+    """Return all scored runs at or below folders, and their later evaluations; raise InputError for none."""
+    found = []
+    for folder in folders:
+        for config_path in sorted(folder.rglob(CONFIG)):
+            here = config_path.parent
+            if not (here / METRICS).is_file():
+                continue
+            config, run = OmegaConf.to_container(OmegaConf.load(config_path)), json.loads((here / METRICS).read_text())
+            if "protocol" not in run:
+                continue
+            found.append(as_run(str(here), config, run))
+            facts = {name: run["scores"][name] for name in ("images_seen", "seconds")}
+            for path in sorted((here / "evaluations").glob("*.json")):
+                again = json.loads(path.read_text())
+                again["scores"] |= facts if again["checkpoint"] == "last" else {}
+                if (again["checkpoint"], again["protocol"]) != ("last", run["protocol"]):
+                    found.append(as_run(str(here), config, again))
+    if not found:
+        raise InputError(f"{', '.join(map(str, folders))}: no finished, scored run below; a run leaves {METRICS} there")
+    return found
+
+
+def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
+    """Return a run of what its files or its W&B summary say."""
+    best = (run.get("best") or {}).get("scores", {})
+    return Run(name, config, run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last"))
+
+
+def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Return runs by what their scores mean: never to be put into one table otherwise."""
+    parts = defaultdict(list)
+    for run in runs:
+        text = "{extractor} ({extractor_sha256:.8}, {resize}), {n_fakes:,} samples of the {generator} generator, "
+        text += (
+            "z seed {z_seed}, against {n_reals:,} {reference} images ({reals_sha256:.8}), version {version}, KID {kid}"
+        )
+        parts[f"{run.checkpoint} checkpoint; {text.format(**run.protocol)}"].append(run)
+    return dict(parts)
+
+
+def cells(runs: list[Run]) -> dict[str, list[Run]]:
+    """Return runs that differ in their seed only, by the name of their cell and of the settings that set it apart.
+
+    Of two runs of the same seed the later named counts.
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.config["choices"]["group"]].append(run)
+    found: dict[str, dict[int, Run]] = defaultdict(dict)
+    for group, members in groups.items():
+        settings = [run.setting for run in members]
+        names = sorted(set().union(*settings))
+        varying = [name for name in names if len({repr(setting.get(name)) for setting in settings}) > 1]
+        for run, setting in zip(members, settings, strict=True):
+            label = " ".join([group, *(f"{name}={setting.get(name)}" for name in varying)])
+            found[label][run.config["seed"]] = run
+    return {label: list(members.values()) for label, members in sorted(found.items())}

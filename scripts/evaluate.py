@@ -1,0 +1,165 @@
+"""Score a run's checkpoint again: under other features, with more samples, or by what else can be asked of it.
+
+python scripts/evaluate.py --run outputs/mnist_5k-dcgan-bce/DATE
+python scripts/evaluate.py --run outputs/mnist_5k-dcgan-bce/DATE --checkpoint best --z-seed 7 --neighbours
+python scripts/evaluate.py --run outputs/mnist_5k-dcgan-bce/DATE --metrics inception --fakes 50000
+
+Without options it reproduces the scores that the run itself reported. Each evaluation is kept in the run's folder
+under evaluations/, with its protocol.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from gan.data import ImageData
+from gan.display import show
+from gan.errors import InputError, reason
+from gan.images import save_grid, to_float
+from gan.metrics.fitting import accuracy, fit
+from gan.metrics.memorisation import copying, nearest
+from gan.metrics.reals import extract, key, spread
+from gan.metrics.scorer import Scorer
+from gan.quiet import quiet
+from gan.results import CONFIG, Generator, load_generator
+from gan.trusted import TARGETS
+
+METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
+PAIRS = 20  # shown of samples and their nearest training images
+
+
+def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConfig:
+    """Return a run's config, with other metrics and values where they are asked for."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise InputError(f"--run {run}: holds no {CONFIG}; give the folder of a run")
+    cfg = OmegaConf.load(path)
+    if metrics:
+        cfg.metrics = OmegaConf.load(METRICS / f"{metrics}.yaml")
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if OmegaConf.select(cfg, name, default=...) is ...:
+            raise InputError(f"{override}: no such key in {path}")
+        OmegaConf.update(cfg, name, OmegaConf.from_dotlist([f"_={value}"])["_"])
+    if not cfg.metrics.extractor:
+        raise InputError("metrics=none: this run was not scored; choose features by --metrics")
+    return cfg
+
+
+def draw(generator: Generator, data: ImageData, n: int, z_seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return n samples (n, C, H, W) in [-1, 1] and their labels (n,)."""
+    data.n_fakes = n
+    made = [(generator.network(z.to(device), y.to(device)).cpu(), y) for z, y in data.samples(z_seed)]
+    samples, labels = (torch.cat(parts) for parts in zip(*made, strict=True))
+    return samples, labels
+
+
+def neighbours(scorer: Scorer, fakes: torch.Tensor, data: ImageData, device: str, picture: Path) -> float:
+    """Draw the samples closest to a training image, each above that image; return the chance of `copying`."""
+    train, test = data.splits["train"], data.splits["test"]
+
+    def features(images, indices):
+        return torch.cat([outputs.features for outputs in extract(scorer.extractor, images, indices, device)])
+
+    scorer.reset()
+    for batch in fakes.split(500):
+        scorer.update(batch.to(device), torch.zeros(len(batch)))
+    of_fakes = torch.cat([outputs.features for outputs in scorer.batches])
+    bank = features(train, torch.arange(len(train)))
+    held_out, _ = nearest(features(test, spread(len(test), len(fakes))), bank)
+    distances, indices = nearest(of_fakes, bank)
+    closest = distances.argsort()[:PAIRS]
+    images = to_float(train.__getitems__(indices[closest].tolist())[0])
+    rows = [row for pair in zip(fakes[closest].split(10), images.split(10), strict=True) for row in pair]
+    save_grid(torch.cat(rows), picture, 10)
+    return copying(distances, held_out)
+
+
+def classification_accuracy(generator: Generator, data: ImageData, z_seed: int, device: str) -> dict[str, float]:
+    """Train a classifier on samples, another one on as many reals, and test both on the reals of the test split.
+
+    The classification accuracy score of Ravuri & Vinyals 2019.
+    """
+    if not generator.num_classes:
+        raise InputError("--cas: this generator knows no classes")
+    train = data.splits["train"]
+    samples, labels = draw(generator, data, len(train), z_seed, device)
+    pixels = samples.add(1).mul(127.5).round().to(torch.uint8)
+    real_pixels, real_labels = train.__getitems__(list(range(len(train))))
+    epochs = max(1, -(-120_000 // len(train)))
+    kinds = {"samples": (pixels, labels), "reals": (real_pixels, real_labels)}
+    fitted = {name: fit(*pair, epochs=epochs, seed=0, title=f"learning from {name}") for name, pair in kinds.items()}
+    return {name: accuracy(network, data.splits["test"]) for name, network in fitted.items()}
+
+
+def evaluate(arguments: argparse.Namespace) -> dict:
+    """Score as asked, print, and keep what was found in the run's folder."""
+    run, device = arguments.run, arguments.device
+    cfg = configured(run, arguments.metrics, arguments.overrides)
+    named = {"last": run / "checkpoints" / "last.ckpt", "best": run / "checkpoints" / "best.ckpt"}
+    checkpoint = named.get(arguments.checkpoint) or Path(arguments.checkpoint)
+    generator = load_generator(run, checkpoint, raw=arguments.raw)
+    options = {"prior": generator.prior, "z_dim": generator.network.z_dim}
+    n_fakes, z_seed = arguments.fakes or cfg.metrics.n_fakes, arguments.z_seed
+    data = instantiate(cfg.data, seed=cfg.seed, n_fakes=n_fakes, _execution_whitelist_=TARGETS, **options)
+    data.setup()
+    extractor = instantiate(cfg.metrics.extractor, _execution_whitelist_=TARGETS)
+    limits = {"reference": cfg.metrics.reference, "conditional": generator.num_classes > 0}
+    scorer = Scorer(extractor, data, cache_dir=cfg.cache_dir, **limits)
+    scorer.protocol |= {"z_seed": z_seed, "generator": "raw" if arguments.raw else "ema"}
+    found = {"checkpoint": checkpoint.stem, "step": generator.step}
+    found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
+    found |= {"floor": scorer.floor, "protocol": scorer.protocol}
+    folder = run / "evaluations"
+    path = folder / f"{checkpoint.stem}-{key(scorer.protocol)[:8]}.json"
+    folder.mkdir(exist_ok=True)
+    if arguments.neighbours:
+        picture = path.with_suffix(".png")
+        fakes, _ = draw(generator, data, min(n_fakes, 10_000), z_seed, device)
+        found["scores"]["copying"] = neighbours(scorer, fakes, data, device, picture)
+        found["floor"] = found["floor"] | {"copying": 0.5}
+    if arguments.cas:
+        learnt = classification_accuracy(generator, data, z_seed, device)
+        found["scores"]["classification_accuracy"] = learnt["samples"]
+        found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    Console().print(f"{checkpoint}, step {generator.step:,}", highlight=False, soft_wrap=True)
+    show(found)
+    print(f"evaluation  {path}")
+    if arguments.neighbours:
+        print(f"neighbours  {picture} (samples, and below each row their nearest training images)")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--checkpoint", default="last", help="last, best or a .ckpt file (default: %(default)s)")
+    options = sorted(path.stem for path in METRICS.glob("*.yaml") if path.stem != "none")
+    parser.add_argument("--metrics", choices=options, help="features to compare by (default: the run's own)")
+    parser.add_argument("--fakes", type=int, help="number of samples (default: as many as the metrics say)")
+    parser.add_argument("--z-seed", type=int, default=0, help="seed of the samples' z (default: %(default)s)")
+    parser.add_argument("--raw", action="store_true", help="score the generator itself, not its moving average")
+    parser.add_argument("--neighbours", action="store_true", help="look for copies of training images, with a picture")
+    parser.add_argument("--cas", action="store_true", help="train a classifier on samples, test it on real images")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the run's config, as data.root=PATH")
+    arguments = parser.parse_args()
+    quiet()
+    try:
+        evaluate(arguments)
+    except Exception as error:
+        line = reason(error)
+        if line is None:
+            raise
+        sys.exit(f"error: {line}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""A scorer's protocol and floor, what it keeps on disk, and what it makes of several processes."""
+
+import json
+import math
+import multiprocessing
+
+import pytest
+import torch
+import torch.distributed as processes
+from torch import nn
+
+from gan.data import Images
+from gan.datasets import MNIST5k
+from gan.errors import InputError
+from gan.images import to_float
+from gan.metrics import reals
+from gan.metrics.classifier import SHA256, Classifier
+from gan.metrics.scorer import Scorer
+
+
+class Pixels:
+    """An extractor whose features are some pixels themselves; counts the images it has seen."""
+
+    def __init__(self, num_features: int = 8, sha256: str = "0") -> None:
+        self.num_features, self.knows_classes, self.seen = num_features, True, 0
+        self.name, self.sha256, self.resize = "pixels", sha256, "none"
+
+    def __call__(self, images):
+        self.seen += len(images)
+        return images.flatten(1)[:, 300 : 300 + self.num_features].float(), torch.zeros(len(images), 10)
+
+
+def data(n_fakes: int = 200, **options) -> MNIST5k:
+    made = MNIST5k(channels=1, image_size=28, batch_size=64, n_fakes=n_fakes, z_dim=2, **options)
+    made.setup()
+    return made
+
+
+class Digits(nn.Module):
+    """A generator of real digits, which z picks out of the training split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images = to_float(data().splits["train"].images)
+
+    def forward(self, z, labels):
+        return self.images[labels * 400 + z.abs().sum(1).mul(1000).long() % 400]
+
+
+def scored(scorer: Scorer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    scorer.measure_reals()
+    scorer.reset()
+    scorer.update(to_float(images), labels)
+    return scorer.compute()
+
+
+def test_fid_of_the_reals_themselves_is_zero_and_the_floor_is_not():
+    digits = data(n_fakes=1000)
+    scorer = Scorer(Classifier(weights_path="mnist"), digits)
+    test = digits.splits["test"]
+    scores = scored(scorer, test.images, test.labels)
+    assert scores["fid_1k"] == pytest.approx(0, abs=1e-3)
+    assert 0 < scorer.floor["fid_1k"] < 0.05 * scored(scorer, 255 - test.images, test.labels)["fid_1k"]
+    assert scores["conditional_accuracy"] > 0.99
+    assert 9.5 < scores["inception_score"] <= 10
+    assert set(scorer.floor) == set(scores)
+    assert scorer.floor["conditional_accuracy"] > 0.99
+
+
+def test_the_protocol_says_what_was_measured():
+    scorers = [Scorer(Classifier(weights_path="mnist"), data(), reference=split) for split in ("test", "train")]
+    protocol, other = (scorer.protocol for scorer in scorers)
+    assert protocol["extractor_sha256"] == SHA256["mnist"]
+    assert (protocol["n_fakes"], protocol["n_reals"], protocol["reference"]) == (200, 1000, "test")
+    assert (protocol["generator"], protocol["z_seed"], protocol["kid"]) == ("ema", 0, "100 subsets of 200")
+    assert other["reals_sha256"] != protocol["reals_sha256"]
+    assert json.loads(json.dumps(protocol)) == protocol
+
+
+@pytest.mark.parametrize(
+    ("n_fakes", "options", "message"),
+    [
+        (200, {"reference": "validation"}, "reference=validation.*train, test"),
+        (9, {}, "n_fakes=9: must be at least 10"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(n_fakes, options, message):
+    with pytest.raises(InputError, match=message):
+        Scorer(Pixels(), data(n_fakes), **options)
+
+
+def test_too_few_images_for_a_covariance_are_warned_of(caplog):
+    Scorer(Pixels(200), data(200))
+    assert "metrics.n_fakes: 200 images are too few for a covariance of 200 features: fid_200 is biased" in caplog.text
+
+
+@pytest.mark.parametrize("value", [1.01, -1.5, math.nan])
+def test_images_outside_their_range_are_an_error(value):
+    scorer = Scorer(Pixels(), data())
+    images = torch.zeros(20, 1, 28, 28)
+    images[3, 0, 2, 1] = value
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]"):
+        scorer.update(images, torch.zeros(20))
+
+
+def test_an_unconditional_generator_is_not_asked_for_classes():
+    scorer = Scorer(Classifier(weights_path="mnist"), data(), conditional=False)
+    scores = scorer.score(Digits(), data().samples(0))
+    assert "conditional_accuracy" not in scores
+    assert scores["class_distance"] < 0.1
+
+
+class TestCache:
+    def scorer(self, folder, extractor=None, images=None, **options):
+        images = images or data(**options)
+        return Scorer(extractor or Pixels(), images, cache_dir=str(folder))
+
+    def test_a_second_run_extracts_no_reals_and_finds_the_same(self, tmp_path):
+        first, second = self.scorer(tmp_path), self.scorer(tmp_path)
+        for scorer in (first, second):
+            scorer.measure_reals()
+        assert (first.extractor.seen, second.extractor.seen) == (1200, 0)
+        assert first.floor == second.floor
+        for name, value in vars(first.reference).items():
+            kept = getattr(second.reference, name)
+            assert torch.equal(kept, value) if isinstance(value, torch.Tensor) else kept == value
+        fakes, labels = data().splits["train"].images[:300], torch.zeros(300, dtype=torch.long)
+        assert scored(first, fakes, labels) == scored(second, fakes, labels)
+
+    def test_nothing_else_hits_the_entry(self, tmp_path):
+        """Another extractor, number of fakes or reference, one pixel or one label changed: each is its own entry."""
+        self.scorer(tmp_path).measure_reals()
+        pixel, label = data(), data()
+        pixel.splits["test"].images[0, 0, 0, 0] += 1
+        label.splits["train"].labels[0] += 1
+        others = [
+            self.scorer(tmp_path, Pixels(sha256="1")),
+            self.scorer(tmp_path, n_fakes=300),
+            Scorer(Pixels(), data(), reference="train", cache_dir=str(tmp_path)),
+            self.scorer(tmp_path, images=pixel),
+            self.scorer(tmp_path, images=label),
+        ]
+        for scorer in others:
+            scorer.measure_reals()
+            assert scorer.extractor.seen > 0
+        assert len(list(tmp_path.iterdir())) == 1 + len(others)
+
+    def test_the_seed_of_z_shares_it(self, tmp_path):
+        for seed in (0, 1):
+            scorer = self.scorer(tmp_path, z_seed=seed)
+            scorer.measure_reals()
+        assert scorer.extractor.seen == 0
+
+    @pytest.mark.parametrize("left", [0, 7, 400, -1])
+    def test_a_truncated_file_is_made_again(self, tmp_path, left):
+        self.scorer(tmp_path).measure_reals()
+        (path,) = tmp_path.iterdir()
+        whole = path.read_bytes()
+        path.write_bytes(whole[:left])
+        scorer = self.scorer(tmp_path)
+        scorer.measure_reals()
+        assert scorer.extractor.seen > 0
+        assert reals.kept(path) is not None
+        assert len(path.read_bytes()) == len(whole)
+
+    def test_two_processes_may_fill_it_at_once(self, tmp_path):
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(3) as pool:
+            floors = pool.map(fill, [tmp_path] * 3)
+        assert floors[0] == floors[1] == floors[2]
+        (path,) = tmp_path.iterdir()
+        assert reals.kept(path) is not None
+
+    def test_a_folder_that_cannot_be_written_costs_only_time(self, tmp_path, caplog):
+        (tmp_path / "file").write_text("no folder")
+        scorer = self.scorer(tmp_path / "file")
+        scorer.measure_reals()
+        assert scorer.floor
+        assert "statistics of the real images are not kept" in caplog.text
+
+
+def fill(folder):
+    torch.set_num_threads(1)
+    scorer = TestCache().scorer(folder)
+    scorer.measure_reals()
+    return scorer.floor
+
+
+def test_reals_whose_features_are_not_finite_are_an_error():
+    class Broken(Pixels):
+        def __call__(self, images):
+            features, logits = super().__call__(images)
+            return features / 0, logits
+
+    with pytest.raises(ValueError, match="not finite"):
+        Scorer(Broken(), data()).measure_reals()
+
+
+def test_a_fingerprint_is_of_shape_pixels_and_labels():
+    images = Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))
+    same = Images(images.images.clone(), images.labels.clone())
+    flat = Images(images.images.view(4, 1, 1, 4), images.labels)
+    assert images.fingerprint() == same.fingerprint() != flat.fingerprint()
+
+
+def share(rank, world, address, folder, results):
+    """Score one process's share of the samples."""
+    torch.set_num_threads(1)
+    if world > 1:
+        processes.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
+    images = data(n_fakes=2300)
+    scorer = Scorer(Classifier(weights_path="mnist"), images, cache_dir=folder)
+    scores = scorer.score(Digits(), images.samples(0, rank=rank, world=world))
+    results.put((world, rank, scores))
+    if world > 1:
+        processes.destroy_process_group()
+
+
+def test_two_processes_score_as_one_does(tmp_path):
+    """Each makes half of the batches; all scores are the same to the last digit, on both."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    places = [(0, 1), (0, 2), (1, 2)]
+    started = [
+        context.Process(target=share, args=(rank, world, f"file://{tmp_path}/rendezvous", str(tmp_path), results))
+        for rank, world in places
+    ]
+    for process in started:
+        process.start()
+    found = {(world, rank): scores for world, rank, scores in (results.get(timeout=120) for _ in started)}
+    for process in started:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert found[1, 0] == found[2, 0] == found[2, 1]
+    assert found[1, 0]["conditional_accuracy"] > 0.99
+
+
+@pytest.mark.parametrize(("n", "world"), [(2300, 1), (2300, 2), (2300, 3), (30, 4), (500, 2)])
+def test_processes_share_out_all_samples_and_none_goes_without(n, world):
+    images = data(n_fakes=n)
+    shares = [list(images.samples(0, rank=rank, world=world)) for rank in range(world)]
+    assert all(shares)
+    every = torch.cat([z for share in shares for z, _ in share])
+    whole = torch.cat([z for z, _ in images.samples(0)])
+    assert torch.equal(every.sort(0).values, whole.sort(0).values)
