@@ -21,9 +21,10 @@ from gan.display import show, show_places
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
+from gan.runs import CONFIG, METRICS
 from gan.trusted import GENERATORS
 
-CONFIG, METRICS, GENERATOR = "config.yaml", "metrics.json", "generator.safetensors"
+GENERATOR = "generator.safetensors"
 
 
 class Generator(NamedTuple):

@@ -1,5 +1,6 @@
 """Finished runs: read from their folders, sorted by what their scores mean and by what may be averaged."""
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
@@ -7,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.results import CONFIG, METRICS
+
+CONFIG, METRICS = "config.yaml", "metrics.json"  # that every run leaves in its folder
 
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
 INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
 INCIDENTAL_OPTIONS = ("data.root", "data.num_workers", "trainer.default_root_dir", "trainer.accelerator")
 PROTOCOL = (
-    "{extractor} ({extractor_sha256:.8}, {resize}), {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
-    "against {n_reals:,} {reference} images ({reals_sha256:.8}), KID {kid}, {neighbours} neighbours, version {version}"
+    "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
+    "against {n_reals:,} {reference} images"
 )
 
 
@@ -37,9 +38,14 @@ class Run:
     @property
     def setting(self) -> dict[str, Any]:
         """What the run was told to do, flat, without what is incidental."""
-        chosen = {name: value for name, value in self.config.items() if name not in INCIDENTAL}
-        flat = pd.json_normalize(chosen).iloc[0].to_dict() if chosen else {}
-        return {name: value for name, value in flat.items() if name not in INCIDENTAL_OPTIONS}
+        chosen = flat({name: value for name, value in self.config.items() if name not in INCIDENTAL})
+        return {name: value for name, value in chosen.items() if name not in INCIDENTAL_OPTIONS}
+
+
+def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return a nested config with dotted keys."""
+    parts = (flat(v, f"{above}{k}.") if isinstance(v, dict) and v else {f"{above}{k}": v} for k, v in config.items())
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def local_runs(folders: Iterable[Path]) -> list[Run]:
@@ -72,14 +78,11 @@ def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
 
 
 def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return runs by what their scores mean: never to be put into one table otherwise."""
+    """Return runs by what their scores mean, in words and by a hash of the whole protocol."""
     parts = defaultdict(list)
     for run in runs:
-        text = "{extractor} ({extractor_sha256:.8}, {resize}), {n_fakes:,} samples of the {generator} generator, "
-        text += (
-            "z seed {z_seed}, against {n_reals:,} {reference} images ({reals_sha256:.8}), version {version}, KID {kid}"
-        )
-        parts[f"{run.checkpoint} checkpoint; {text.format(**run.protocol)}"].append(run)
+        whole = hashlib.sha256(json.dumps(run.protocol, sort_keys=True).encode()).hexdigest()
+        parts[f"{run.checkpoint} checkpoint; {PROTOCOL.format(**run.protocol)}; protocol {whole[:8]}"].append(run)
     return dict(parts)
 
 

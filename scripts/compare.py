@@ -13,29 +13,49 @@ from pathlib import Path
 
 import pandas as pd
 
-from gan import tracking
 from gan.comparison import differences, table
 from gan.errors import InputError
 from gan.runs import as_run, by_protocol, local_runs
 
-WRITERS = {".csv": "to_csv", ".md": "to_markdown", ".tex": "to_latex"}
+FORMATS = (".csv", ".md", ".tex")
+
+
+def readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text: four digits where values are below 1, two where not, nothing where there is no value."""
+    shown = pd.DataFrame(index=rows.index)
+    for name in rows:
+        numbers = pd.to_numeric(rows[name], errors="coerce")
+        if numbers.isna().all():
+            shown[name] = rows[name]
+            continue
+        digits = 0 if pd.api.types.is_integer_dtype(rows[name].dtype) else 4 if numbers.abs().max() < 1.5 else 2
+        shown[name] = ["" if pd.isna(value) else f"{value:,.{digits}f}" for value in numbers]
+    return shown
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format that its file's suffix names."""
-    options = {".csv": {}, ".md": {"floatfmt": ".2f"}, ".tex": {"float_format": "%.2f", "escape": True, "na_rep": ""}}
-    getattr(rows, WRITERS[path.suffix])(path, index=False, **options[path.suffix])
+    """Write a table in the format that its file's suffix names; CSV keeps all digits."""
+    if path.suffix == ".csv":
+        rows.to_csv(path, index=False)
+    elif path.suffix == ".tex":
+        readable(rows).to_latex(path, index=False, escape=True)
+    else:
+        path.write_text(markdown(rows) + "\n")
 
 
-def printed(rows: pd.DataFrame) -> str:
+def markdown(rows: pd.DataFrame) -> str:
     """Return a table in Markdown, which reads well in a terminal too."""
-    formats = [".4f" if name == "p" else ".2f" if rows[name].dtype == float else ",.0f" for name in rows]
-    return rows.to_markdown(index=False, floatfmt=formats, missingval="", intfmt=",")
+    shown = readable(rows)
+    texts = ("cell", "other", "real")
+    align = ["left" if name in texts else "right" for name in shown]
+    return shown.to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print a table for each protocol, and the differences between its cells; write the table where asked to."""
     if arguments.project:
+        from gan import tracking  # which takes seconds to import
+
         runs = [as_run(*found) for found in tracking.scored_runs(arguments.project)]
     else:
         runs = local_runs(arguments.folders)
@@ -51,8 +71,8 @@ def compare(arguments: argparse.Namespace) -> None:
         names = {name for run in members for name in run.floor}
         score = arguments.score or next(name for name in sorted(names) if name.startswith("fid"))
         rows, pairs = table(members, score, arguments.interval), differences(members, score)
-        print(f"\n{text}\n\n{printed(rows)}\n")
-        print(printed(pairs) if len(pairs) else "No two cells have two seeds each: no difference can be judged.")
+        print(f"\n{text}\n\n{markdown(rows)}\n")
+        print(markdown(pairs) if len(pairs) else "No two cells have two seeds each: no difference can be judged.")
         if arguments.out:
             write(rows, arguments.out)
             print(f"\ntable: {arguments.out}")
@@ -69,8 +89,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if bool(arguments.folders) == bool(arguments.project):
         parser.error("give folders of runs or a --project")
-    if arguments.out and arguments.out.suffix not in WRITERS:
-        parser.error(f"--out {arguments.out}: must end in {', '.join(WRITERS)}")
+    if arguments.out and arguments.out.suffix not in FORMATS:
+        parser.error(f"--out {arguments.out}: must end in {', '.join(FORMATS)}")
     try:
         compare(arguments)
     except InputError as error:

@@ -27,10 +27,12 @@ from gan.metrics.memorisation import copying, nearest
 from gan.metrics.reals import extract, key, spread
 from gan.metrics.scorer import Scorer
 from gan.quiet import quiet
-from gan.results import CONFIG, Generator, load_generator
+from gan.results import Generator, load_generator
+from gan.runs import CONFIG
 from gan.trusted import TARGETS
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
+CAS_IMAGES = 120_000  # that each classifier learns from, over as many epochs as it takes
 PAIRS = 20  # shown of samples and their nearest training images
 
 
@@ -92,7 +94,7 @@ def classification_accuracy(generator: Generator, data: ImageData, z_seed: int, 
     samples, labels = draw(generator, data, len(train), z_seed, device)
     pixels = samples.add(1).mul(127.5).round().to(torch.uint8)
     real_pixels, real_labels = train.__getitems__(list(range(len(train))))
-    epochs = max(1, -(-120_000 // len(train)))
+    epochs = max(1, -(-CAS_IMAGES // len(train)))
     kinds = {"samples": (pixels, labels), "reals": (real_pixels, real_labels)}
     fitted = {name: fit(*pair, epochs=epochs, seed=0, title=f"learning from {name}") for name, pair in kinds.items()}
     return {name: accuracy(network, data.splits["test"]) for name, network in fitted.items()}

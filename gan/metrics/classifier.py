@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
 
 from gan.errors import InputError
@@ -26,9 +27,9 @@ class Network(nn.Module):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),  # (N, 32, 14, 14)
-            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),  # (N, 64, 7, 7)
-            *(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveMaxPool2d(4)),  # (N, 64, 4, 4)
+            *(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.MaxPool2d(2), nn.ReLU()),  # (N, 32, 14, 14)
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.MaxPool2d(2), nn.ReLU()),  # (N, 64, 7, 7)
+            *(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.AdaptiveMaxPool2d(4), nn.ReLU()),  # (N, 64, 4, 4)
             *(nn.Flatten(), nn.Linear(1024, 128), nn.ReLU()),  # (N, 128)
         )
         self.head = nn.Linear(128, num_classes)
@@ -60,6 +61,7 @@ class Classifier:
             weights = {name: tensor.float() for name, tensor in load_file(path).items()}
             self.network = Network(len(weights["head.bias"])).eval().requires_grad_(False)
             self.network.load_state_dict(weights)
+            self.network.features = fused(self.network.features)
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
         self.num_features, self.knows_classes = 128, True
@@ -70,6 +72,14 @@ class Classifier:
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(images.device.type, enabled=False):
             return self.network.to(images.device)(to_float(prepare(images)))
+
+
+def fused(layers: nn.Sequential) -> nn.Sequential:
+    """Return the layers with each batch norm worked into the convolution before it: the same function, much faster."""
+    made: list[nn.Module] = []
+    for layer in layers:
+        made.append(layer if not isinstance(layer, nn.BatchNorm2d) else fuse_conv_bn_eval(made.pop(), layer))
+    return nn.Sequential(*made).to(memory_format=torch.channels_last)
 
 
 def prepare(images: Tensor) -> Tensor:

@@ -1,0 +1,189 @@
+"""Cells, intervals and tests against hand-made figures; scripts/compare.py on folders of runs."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+
+from gan.comparison import differences, holm, interval, table
+from gan.errors import InputError
+from gan.runs import Run, by_protocol, cells, local_runs
+from tests.test_train import command
+
+PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}
+PROTOCOL |= {"n_fakes": 10_000, "n_reals": 1000, "reference": "test", "reals_sha256": "a" * 64, "kid": "100 subsets"}
+PROTOCOL |= {"neighbours": 5, "generator": "ema", "z_seed": 0}
+
+
+def run(fid=5.0, *, loss="bce", seed=0, lr=1e-4, protocol=PROTOCOL, **scores) -> Run:
+    group = f"mnist-dcgan-{loss}"
+    config = {"seed": seed, "run_dir": f"outputs/{group}/{seed}", "loss": {"name": loss}, "lr": lr}
+    config |= {"choices": {"group": group}}
+    measured = {"fid": fid, "images_seen": 640_000, "seconds": 120.0, "diverged": not math.isfinite(fid)}
+    return Run(f"{group}-{seed}", config, measured | scores, {"fid": 1.0}, protocol, {"fid": fid + 0.1})
+
+
+def write(folder, made: Run) -> None:
+    here = folder / made.name
+    here.mkdir(parents=True)
+    (here / "config.yaml").write_text(yaml.safe_dump(made.config))
+    parts = {"scores": made.scores, "floor": made.floor, "protocol": made.protocol, "best": {"scores": made.best}}
+    (here / "metrics.json").write_text(json.dumps(parts))
+
+
+def test_seeds_are_one_cell_and_any_other_difference_sets_cells_apart():
+    runs = [run(seed=0), run(seed=1), run(seed=0, lr=2e-4), run(seed=0, loss="hinge")]
+    assert {label: len(members) for label, members in cells(runs).items()} == {
+        "mnist-dcgan-bce lr=0.0001": 2,
+        "mnist-dcgan-bce lr=0.0002": 1,
+        "mnist-dcgan-hinge": 1,
+    }
+
+
+def test_a_seed_run_twice_counts_once():
+    (members,) = cells([run(5.0), run(6.0), run(7.0, seed=1)]).values()
+    assert sorted(member.scores["fid"] for member in members) == [6.0, 7.0]
+
+
+def test_a_row_holds_mean_spread_and_interval_over_seeds_without_the_diverged():
+    fids = [4.0, 5.0, 7.0]
+    runs = [*(run(fid, seed=seed) for seed, fid in enumerate(fids)), run(math.inf, seed=3), run(2.0, loss="hinge")]
+    rows = table(runs, "fid").set_index("cell")
+    assert list(rows.index) == ["mnist-dcgan-hinge", "mnist-dcgan-bce", "real images"]
+    row = rows.loc["mnist-dcgan-bce"]
+    assert (row["n"], row["diverged"], row["images seen"], row["minutes"]) == (3, 1, 640_000, 2.0)
+    assert row["fid"] == pytest.approx(16 / 3)
+    assert row["std"] == pytest.approx(np.std(fids, ddof=1))
+    half = 4.302653 * np.std(fids, ddof=1) / math.sqrt(3)  # Student's t of 2 degrees of freedom, 97.5%
+    assert (row["95% low"], row["95% high"]) == pytest.approx((16 / 3 - half, 16 / 3 + half))
+    assert math.isnan(rows.loc["mnist-dcgan-hinge", "std"])
+    assert rows.loc["real images", "fid"] == 1.0
+    assert row["fid of best"] == math.inf or rows.loc["mnist-dcgan-hinge", "fid of best"] == pytest.approx(2.1)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says():
+    """In 2,000 draws of 4 seeds; a normal interval, with 1.96 for t, would cover it in 85% only."""
+    random = np.random.default_rng(0)
+    low, high = np.array([interval(list(random.normal(size=4))) for _ in range(2000)]).T
+    assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_bootstrap_is_seeded_and_lies_within_the_sample():
+    sample = [4.0, 5.0, 7.0, 8.0]
+    low, high = interval(sample, "bootstrap")
+    assert (low, high) == interval(sample, "bootstrap")
+    assert 4 <= low < 6 < high <= 8
+
+
+def test_differences_are_welchs_with_p_adjusted_for_their_number():
+    samples = {"bce": [5.0, 5.2, 5.1], "hinge": [7.0, 7.3, 7.1], "lsgan": [5.1, 5.3, 5.0]}
+    runs = [run(fid, loss=loss, seed=seed) for loss, fids in samples.items() for seed, fid in enumerate(fids)]
+    rows = differences(runs, "fid")
+    p = {
+        pair: stats.ttest_ind(*map(samples.get, pair), equal_var=False).pvalue
+        for pair in itertools.combinations(samples, 2)
+    }
+    ordered = sorted(p.values())
+    assert list(rows["p"]) == pytest.approx([3 * ordered[0], max(3 * ordered[0], 2 * ordered[1]), ordered[2]])
+    found = {
+        frozenset(row[name].split("-")[-1] for name in ("cell", "other")): row["real"] for _, row in rows.iterrows()
+    }
+    assert found[frozenset({"bce", "hinge"})] == "yes"
+    assert found[frozenset({"bce", "lsgan"})] == "not shown at this n"
+
+
+def test_one_seed_each_shows_nothing():
+    assert differences([run(1.0), run(9.0, loss="hinge")], "fid").empty
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_falls():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_protocols_are_kept_apart():
+    other = PROTOCOL | {"n_fakes": 2000}
+    parts = by_protocol([run(), run(seed=1), run(protocol=other)])
+    assert [len(part) for part in parts.values()] == [2, 1]
+    for name, value in PROTOCOL.items():
+        changed = PROTOCOL | {name: value + 1 if isinstance(value, int) else "b" + value[1:]}
+        assert len(by_protocol([run(), run(protocol=changed)])) == 2, name
+
+
+def test_an_unknown_score_is_named_with_what_exists():
+    with pytest.raises(InputError, match="--score speed: these runs have fid"):
+        table([run()], "speed")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for loss, seed in itertools.product(("bce", "hinge"), range(3)):
+        write(tmp_path / "runs", run(5.0 + seed / 10 + 3 * (loss == "hinge"), loss=loss, seed=seed))
+    return tmp_path / "runs"
+
+
+def compare(*arguments):
+    return command(*map(str, arguments), script="scripts/compare.py")
+
+
+def test_the_command_prints_the_table_and_which_differences_are_real(folder):
+    done = compare(folder)
+    assert done.returncode == 0, done.stderr
+    for text in ("classifier mnist, 28 px, 10,000 samples", "| mnist-dcgan-bce", "| real images", "| yes"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize("suffix", ["csv", "md", "tex"])
+def test_the_table_is_written_in_three_formats(folder, suffix, tmp_path):
+    out = tmp_path / f"table.{suffix}"
+    assert compare(folder, "--out", out).returncode == 0
+    text = out.read_text()
+    assert {"csv": "cell,n,fid", "md": "| cell", "tex": r"\begin{tabular}"}[suffix] in text
+    assert "mnist-dcgan-hinge" in text
+    assert r"95\% low" in text or suffix != "tex"
+    if suffix == "csv":
+        rows = pd.read_csv(out).set_index("cell")
+        assert rows.loc["mnist-dcgan-bce", "fid"] == pytest.approx(5.1)
+
+
+def test_one_file_never_holds_two_protocols(folder, tmp_path):
+    write(folder, run(loss="lsgan", protocol=PROTOCOL | {"n_fakes": 2000}))
+    assert compare(folder).stdout.count("checkpoint; classifier") == 2
+    refused = compare(folder, "--out", tmp_path / "table.csv")
+    assert refused.returncode == 1
+    assert "2 protocols, which never share a table" in refused.stderr
+    assert not (tmp_path / "table.csv").exists()
+    assert compare(folder, "--protocol", "2,000 samples", "--out", tmp_path / "table.csv").returncode == 0
+    assert list(pd.read_csv(tmp_path / "table.csv")["cell"]) == ["mnist-dcgan-lsgan", "real images"]
+
+
+def test_later_evaluations_are_rows_of_their_own_protocol(folder):
+    (folder / "mnist-dcgan-bce-0" / "evaluations").mkdir()
+    again = {"checkpoint": "last", "step": 1, "scores": {"fid": 9.0}, "floor": {"fid": 1.0}}
+    for i, protocol in enumerate((PROTOCOL, PROTOCOL | {"extractor": "inception"})):
+        path = folder / "mnist-dcgan-bce-0" / "evaluations" / f"{i}.json"
+        path.write_text(json.dumps(again | {"protocol": protocol}))
+    parts = by_protocol(local_runs([folder]))
+    assert [len(part) for part in parts.values()] == [6, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{empty}"], "no finished, scored run below"),
+        (["{folder}", "--protocol", "inception"], "--protocol inception: none of last checkpoint; classifier"),
+        (["{folder}", "--out", "table.xls"], "--out table.xls: must end in .csv, .md, .tex"),
+        ([], "give folders of runs or a --project"),
+    ],
+)
+def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    done = compare(*(argument.format(folder=folder, empty=tmp_path / "empty") for argument in arguments))
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,125 @@
+"""scripts/evaluate.py on real, short runs: the run's own figures again, other features, copies, and learning."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import train
+from gan.datasets import MNIST5k
+from gan.images import to_float
+from gan.metrics.classifier import Classifier
+from gan.metrics.scorer import Scorer
+from gan.priors import normal
+from gan.results import Generator
+from scripts import evaluate
+from tests.conftest import NARROW
+from tests.test_scorer import Digits
+from tests.test_train import command
+
+
+@pytest.fixture
+def finished(configure, tmp_path):
+    train.train(configure("trainer.val_check_interval=10", *NARROW["dcgan"]))
+    return tmp_path / "run"
+
+
+def evaluated(run, *arguments) -> dict:
+    done = command("--run", str(run), *arguments, script="scripts/evaluate.py")
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("evaluation"))
+    with open(line.split(maxsplit=1)[1]) as file:
+        return json.load(file)
+
+
+def test_the_runs_own_scores_come_out_again_to_the_last_digit(finished):
+    own = json.loads((finished / "metrics.json").read_text())
+    last = evaluated(finished)
+    assert (last["step"], last["protocol"], last["floor"]) == (20, own["protocol"], own["floor"])
+    assert last["scores"] == {name: own["scores"][name] for name in last["scores"]}
+    best = evaluated(finished, "--checkpoint", "best", "--z-seed", "1")
+    assert {name: best[name] for name in ("step", "scores", "protocol")} == own["best"]
+    assert len(list((finished / "evaluations").iterdir())) == 2
+
+
+def test_what_is_asked_for_is_in_the_protocol(finished):
+    ema = evaluated(finished)
+    raw = evaluated(finished, "--raw", "--fakes", "300", "metrics.reference=train")
+    assert ("fid_300" in raw["scores"], raw["protocol"]["n_fakes"]) == (True, 300)
+    assert (raw["protocol"]["generator"], raw["protocol"]["reference"]) == ("raw", "train")
+    assert raw["scores"] != ema["scores"]
+
+
+def test_other_features_are_an_option(finished, tmp_path):
+    """DINOv2's architecture, small and with random weights."""
+    name = "vit_small_patch14_dinov2"
+    torch.save(timm.create_model(name, num_classes=0).state_dict(), tmp_path / "weights.pth")
+    small = [f"metrics.extractor.architecture={name}", "metrics.extractor.image_size=28", "metrics.n_fakes=200"]
+    found = evaluated(finished, "--metrics", "dinov2", f"metrics.weights_path={tmp_path}/weights.pth", *small)
+    assert found["protocol"]["extractor"] == f"timm {name}"
+    assert found["scores"]["fid_200"] > 0
+    assert not {"inception_score", "conditional_accuracy"} & set(found["scores"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--checkpoint", "nowhere.ckpt"], "error: nowhere.ckpt: no such file"),
+        (["data.rot=1"], "error: data.rot=1: no such key"),
+        (["--metrics", "inception", "metrics.weights_path=nowhere"], "error: metrics.weights_path=nowhere: no such"),
+        (["--fakes", "3"], "error: metrics.n_fakes=3: must be at least 10"),
+    ],
+)
+def test_bad_input_is_one_line(finished, arguments, message):
+    done = command("--run", str(finished), *arguments, script="scripts/evaluate.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    done = command("--run", str(tmp_path), script="scripts/evaluate.py")
+    assert done.stderr == f"error: --run {tmp_path}: holds no config.yaml; give the folder of a run\n"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    made = MNIST5k(channels=1, image_size=28, batch_size=64, n_fakes=500, z_dim=2)
+    made.setup()
+    return made
+
+
+def test_copies_of_training_images_are_found_and_new_images_are_not_called_copies(digits, tmp_path):
+    scorer = Scorer(Classifier(weights_path="mnist"), digits)
+    copies, new = (to_float(digits.splits[split].images[:1000]) for split in ("train", "test"))
+    pictures = [tmp_path / "copies.png", tmp_path / "new.png"]
+    assert evaluate.neighbours(scorer, copies, digits, "cpu", pictures[0]) > 0.99
+    assert evaluate.neighbours(scorer, new, digits, "cpu", pictures[1]) == pytest.approx(0.5, abs=0.01)
+    with Image.open(pictures[0]) as picture:
+        rows = torch.from_numpy(np.array(picture)[2:]).unflatten(0, (4, 58))
+        assert torch.equal(rows[0], rows[1])
+        assert torch.equal(rows[2], rows[3])
+
+
+def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch):
+    monkeypatch.setattr(evaluate, "CAS_IMAGES", 16_000)
+
+    class Mislabelled(Digits):
+        def forward(self, z, labels):
+            return super().forward(z, (labels + 1) % 10)
+
+    right, wrong = (
+        evaluate.classification_accuracy(Generator(network, normal, 10, None), digits, 0, "cpu")
+        for network in (Digits(), Mislabelled())
+    )
+    assert right["samples"] > 0.9
+    assert right["samples"] == pytest.approx(right["reals"], abs=0.05)
+    assert wrong["samples"] < 0.1
+
+
+def test_a_generator_without_classes_has_nothing_to_teach(digits):
+    with pytest.raises(evaluate.InputError, match="--cas: this generator knows no classes"):
+        evaluate.classification_accuracy(Generator(Digits(), normal, 0, None), digits, 0, "cpu")
