@@ -6,7 +6,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-NAMES = {"seconds": "Training time", "flops_per_step": "Cost of a step", "kid": "KID"}
+NAMES = {
+    "kid": "KID",
+    "inception_score": "Inception Score",
+    "seconds": "Training time",
+    "flops_per_step": "Cost of a step",
+}
 
 
 def show(run: dict[str, Any]) -> None:

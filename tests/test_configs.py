@@ -33,8 +33,9 @@ def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, 
             instantiate(cfg.trainer)
     else:
         instantiate(cfg.trainer)
-    if cfg.metrics.extractor and "inception" in cfg.metrics.extractor._target_:
-        with pytest.raises(InputError, match="could not be downloaded"):
+    missing = {"metrics/inception": "could not be downloaded", "metrics/dinov2": "weights_path=None: give a file"}
+    if option in missing:
+        with pytest.raises(InputError, match=missing[option]):
             instantiate(cfg.metrics.extractor)
     elif cfg.metrics.extractor:
         instantiate(cfg.metrics.extractor)

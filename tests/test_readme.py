@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand but for their budget and their placeholders."""
+"""The commands of README and its pages, run as they stand but for their budget and their placeholders."""
 
 import os
 import re
@@ -12,7 +12,8 @@ from tests.conftest import NARROW, ROOT
 from tests.test_train import command
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("[a-z]*/**/README.md")])
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGES, re.S) for line in block.splitlines()]
 TRAIN = [line for line in COMMANDS if line.startswith("python train.py")]
 
 
@@ -22,11 +23,23 @@ def finished(configure, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A run scored by 200 samples; in W&B's project gan-sweeps too, where a server is."""
+    run = tmp_path_factory.mktemp("scored") / "run"
+    small = ["trainer=cpu", "trainer.max_steps=2", "metrics.n_fakes=200", "objective=fid_200", *NARROW["dcgan"]]
+    done = command("model=dcgan", *small, f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
 def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
     known = (
         "python train.py",
         "PYTHONPATH=mine python train.py",
         "python scripts/generate.py",
+        "python scripts/evaluate.py",
+        "python scripts/compare.py",
         "make train",
         "make test",
         "wandb sync",
@@ -38,7 +51,7 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
 def test_the_table_of_options_names_them_all():
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name == "experiment":
-            assert f"`{path.stem}`" in README, path
+            assert f"`{path.stem}`" in PAGES, path
         elif path.parent.name != "callbacks":
             assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", README, re.M), path
 
@@ -76,12 +89,33 @@ def test_generate_commands(finished, tmp_path, line):
     assert (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "evaluate.py" in line])
+def test_evaluate_commands(scored, line):
+    """With few samples, and features that need no download."""
+    words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line, comments=True)]
+    words = ["classifier" if word == "inception" else "200" if word.endswith("000") else word for word in words]
+    done = command(*words[2:], script="scripts/evaluate.py")
+    assert done.returncode == 0, done.stderr
+    assert list((scored / "evaluations").iterdir())
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "compare.py" in line])
+def test_compare_commands(scored, tmp_path, line):
+    words = shlex.split(line, comments=True)[2:]
+    if "--project" in words and "WANDB_BASE_URL" not in os.environ:
+        pytest.skip("needs a W&B server at WANDB_BASE_URL")
+    words = [str(scored) if word in ("outputs", "multirun/DATE") else word for word in words]
+    done = command(*words, script="scripts/compare.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--out" not in words or (tmp_path / words[words.index("--out") + 1]).is_file()
+
+
 def test_the_loss_that_the_readme_adds_works_as_written(tmp_path):
     """Its class, its yaml and its command, copied from the page."""
     for name in ("my_losses.py", "conf/loss/pearson.yaml"):
         path = tmp_path / "mine" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(re.search(rf"```\w+\n# mine/{name}\n(.*?)```", README, re.S)[1])
+        path.write_text(re.search(rf"```\w+\n# mine/{name}\n(.*?)```", PAGES, re.S)[1])
     (line,) = (line for line in COMMANDS if line.startswith("PYTHONPATH=mine"))
     words = shlex.split(line.replace("file://mine", f"file://{tmp_path}/mine"))
     small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}/run"]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
@@ -12,6 +13,9 @@ from wandb.proto import wandb_internal_pb2
 
 import train
 from gan import tracking
+from gan.comparison import table
+from gan.errors import InputError
+from gan.runs import as_run, by_protocol, local_runs
 from tests.test_train import NARROW
 
 SMALL = ["logger=wandb", "trainer.val_check_interval=10", "trainer.log_every_n_steps=5", *NARROW["mlp"], "model=mlp"]
@@ -140,3 +144,18 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     for run in runs:
         assert (run.state, run.group, run.config["choices"]["loss"]) == ("finished", "mnist_5k-mlp-bce", "bce")
         assert run.summary["fid_200_best"] > 0
+    (part,) = by_protocol(as_run(*found) for found in tracking.scored_runs("test-tracking")).values()
+    local = by_protocol(local_runs([tmp_path]))  # of two runs in one folder the later is left
+    assert list(local) == list(by_protocol(part))
+    rows = table(part, "fid_200").set_index("cell")
+    assert rows.loc["mnist_5k-mlp-bce", "n"] == 2
+    (local_run,) = next(iter(local.values()))
+    same = next(run for run in part if run.config["seed"] == local_run.config["seed"])
+    assert same.scores["fid_200"] == local_run.scores["fid_200"]
+    assert same.best == local_run.best
+
+
+def test_a_project_without_scores_is_named(monkeypatch):
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=lambda _: []))
+    with pytest.raises(InputError, match="--project nowhere: none of its 0 runs has ended with scores"):
+        tracking.scored_runs("nowhere")
