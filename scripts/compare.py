@@ -33,14 +33,14 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format that its file's suffix names; CSV keeps all digits."""
+def write(rows: pd.DataFrame, protocol: str, path: Path) -> None:
+    """Write a table with its protocol in the format that the file's suffix names; CSV keeps all digits."""
     if path.suffix == ".csv":
-        rows.to_csv(path, index=False)
+        rows.assign(protocol=protocol).to_csv(path, index=False)
     elif path.suffix == ".tex":
-        readable(rows).to_latex(path, index=False, escape=True)
+        readable(rows).to_latex(path, index=False, escape=True, caption=protocol.replace("_", r"\_"))
     else:
-        path.write_text(markdown(rows) + "\n")
+        path.write_text(f"{protocol}\n\n{markdown(rows)}\n")
 
 
 def markdown(rows: pd.DataFrame) -> str:
@@ -74,7 +74,7 @@ def compare(arguments: argparse.Namespace) -> None:
         print(f"\n{text}\n\n{markdown(rows)}\n")
         print(markdown(pairs) if len(pairs) else "No two cells have two seeds each: no difference can be judged.")
         if arguments.out:
-            write(rows, arguments.out)
+            write(rows, text, arguments.out)
             print(f"\ntable: {arguments.out}")
 
 

@@ -145,6 +145,7 @@ def test_the_table_is_written_in_three_formats(folder, suffix, tmp_path):
     text = out.read_text()
     assert {"csv": "cell,n,fid", "md": "| cell", "tex": r"\begin{tabular}"}[suffix] in text
     assert "mnist-dcgan-hinge" in text
+    assert "last checkpoint; classifier mnist, 28 px, 10,000 samples" in text
     assert r"95\% low" in text or suffix != "tex"
     if suffix == "csv":
         rows = pd.read_csv(out).set_index("cell")
