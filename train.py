@@ -24,6 +24,7 @@ def train(cfg: DictConfig) -> float | None:
     from gan.guards import check
     from gan.metrics.scorer import Scorer
     from gan.quiet import quiet
+    from gan.runs import HISTORY
 
     quiet()
     if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
@@ -56,7 +57,7 @@ def train(cfg: DictConfig) -> float | None:
             extractor = instantiate(cfg.metrics.extractor)
         options = {"reference": cfg.metrics.reference, "cache_dir": cfg.cache_dir}
         scorer = Scorer(extractor, data, conditional=shape["num_classes"] > 0, **options)
-    evaluation = Evaluation(scorer, objective=cfg.objective)
+    evaluation = Evaluation(scorer, objective=cfg.objective, history=Path(cfg.run_dir) / HISTORY)
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
     trainer = instantiate(cfg.trainer, logger=instantiate(cfg.logger) or False, callbacks=callbacks)
     config = results.start(cfg, shape)

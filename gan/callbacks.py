@@ -1,5 +1,6 @@
 """What happens beside training: scores, sample grids, throughput, and a guard against divergence."""
 
+import json
 import logging
 import math
 import time
@@ -22,16 +23,16 @@ class Evaluation(Callback):
     """Scores the validation samples and logs the scores, the best objective so far among them as `{objective}_best`.
 
     `scores` holds the last ones. The objective is FID, by its name at this number of fakes, or kid; without a scorer
-    there is nothing to score, and it must be None.
+    there is nothing to score, and it must be None. Each evaluation adds a line of JSON to the file `history`.
     Raises InputError for another objective, Diverged for samples that are not finite.
     """
 
-    def __init__(self, scorer: Scorer | None, *, objective: str | None) -> None:
+    def __init__(self, scorer: Scorer | None, *, objective: str | None, history: Path | None = None) -> None:
         allowed = (scorer.fid_name, "kid") if scorer else (None,)
         if objective not in allowed:
             allowed = " or ".join(map(str, allowed))
             raise InputError(f"objective={objective}: this run measures {allowed} (see metrics and metrics.n_fakes)")
-        self.scorer, self.objective = scorer, objective
+        self.scorer, self.objective, self.history = scorer, objective, history
         self.scores: dict[str, float] = {}
         self.best, self.step, self.diverged = math.inf, -1, False
         self.started, self.seconds = time.monotonic(), 0.0
@@ -62,6 +63,10 @@ class Evaluation(Callback):
             self.best = min(self.best, self.scores[self.objective])
             self.scores[f"{self.objective}_best"] = self.best
             pl_module.log_dict(self.scores | {"step": float(trainer.global_step)})
+            if self.history and trainer.is_global_zero:
+                row = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.seconds}
+                with self.history.open("a") as file:
+                    file.write(json.dumps(row | self.scores) + "\n")
 
     def record_divergence(self, reason: str) -> None:
         """Make inf the run's objective."""

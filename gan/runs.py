@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from gan.errors import InputError
 
-CONFIG, METRICS = "config.yaml", "metrics.json"  # that every run leaves in its folder
+CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.jsonl"  # that every run leaves in its folder
 
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
 INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
@@ -40,6 +40,13 @@ class Run:
         """What the run was told to do, flat, without what is incidental."""
         chosen = flat({name: value for name, value in self.config.items() if name not in INCIDENTAL})
         return {name: value for name, value in chosen.items() if name not in INCIDENTAL_OPTIONS}
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
+    path = folder / HISTORY
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [row for _, row in sorted({row["step"]: row for row in rows}.items())]
 
 
 def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
