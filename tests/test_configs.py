@@ -33,9 +33,10 @@ def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, 
             instantiate(cfg.trainer)
     else:
         instantiate(cfg.trainer)
-    missing = {"metrics/inception": "could not be downloaded", "metrics/dinov2": "weights_path=None: give a file"}
-    if option in missing:
-        with pytest.raises(InputError, match=missing[option]):
+    missing = {"Inception": "could not be downloaded", "TimmModel": "weights_path=None: give a file"}
+    kind = cfg.metrics.extractor and cfg.metrics.extractor._target_.split(".")[-1]
+    if kind in missing:
+        with pytest.raises(InputError, match=missing[kind]):
             instantiate(cfg.metrics.extractor)
     elif cfg.metrics.extractor:
         instantiate(cfg.metrics.extractor)
