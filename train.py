@@ -19,7 +19,7 @@ def train(cfg: DictConfig) -> float | None:
 
     from gan import results, tracking
     from gan.callbacks import Evaluation
-    from gan.errors import Diverged, InputError
+    from gan.errors import Diverged
     from gan.gan import GAN
     from gan.guards import check
     from gan.metrics.scorer import Scorer
@@ -27,8 +27,7 @@ def train(cfg: DictConfig) -> float | None:
     from gan.runs import HISTORY
 
     quiet()
-    if cfg.ckpt_path and not Path(cfg.ckpt_path).is_file():
-        raise InputError(f"ckpt_path={cfg.ckpt_path}: no such file")
+    ckpt_path = results.checkpoint(cfg.ckpt_path, Path(cfg.run_dir))
     seed_everything(cfg.seed, workers=True, verbose=False)
     prior, z_dim = instantiate(cfg.prior), cfg.model.generator.z_dim
     n_fakes = cfg.metrics.n_fakes if cfg.metrics.extractor else 100
@@ -63,7 +62,7 @@ def train(cfg: DictConfig) -> float | None:
     config = results.start(cfg, shape)
     with tracking.run(trainer.logger, config):
         try:
-            trainer.fit(game, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+            trainer.fit(game, data, ckpt_path=ckpt_path, weights_only=True)
             if evaluation.step != trainer.global_step:
                 trainer.validate(game, data, verbose=False)
         except Diverged as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gan import tracking
 from gan.errors import Diverged, InputError
-from gan.images import save_grid
+from gan.images import grid, save_grid
 from gan.metrics.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,11 @@ class Evaluation(Callback):
             self.scores = self.scorer.compute()
             self.best = min(self.best, self.scores[self.objective])
             self.scores[f"{self.objective}_best"] = self.best
-            pl_module.log_dict(self.scores | {"step": float(trainer.global_step)})
+            axes = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.seconds}
+            pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
             if self.history and trainer.is_global_zero:
-                row = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.seconds}
                 with self.history.open("a") as file:
-                    file.write(json.dumps(row | self.scores) + "\n")
+                    file.write(json.dumps(axes | self.scores) + "\n")
 
     def record_divergence(self, reason: str) -> None:
         """Make inf the run's objective."""
@@ -82,21 +82,27 @@ class Evaluation(Callback):
 
 
 class SampleGrid(Callback):
-    """Writes a PNG of validation samples to `folder` at each evaluation, one row a class, and logs it."""
+    """Writes a PNG of validation samples to `folder` at each evaluation, one row a class, and logs it.
+
+    `by_class` holds the last row of each class, as a picture (3, H, W) in [0, 1].
+    """
 
     def __init__(self, folder: str, columns: int = 10, rows: int = 10) -> None:
         self.folder, self.columns, self.rows = Path(folder), columns, rows
+        self.by_class: dict[int, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         z, labels = trainer.val_dataloaders.dataset.tensors
         classes = labels.unique()[: self.rows]
         each = self.columns if len(classes) > 1 else self.columns * self.rows
         chosen = torch.cat([(labels == label).nonzero().flatten()[:each] for label in classes])
-        samples = pl_module.ema(z[chosen].to(pl_module.device), labels[chosen].to(pl_module.device))
+        samples = pl_module.ema(z[chosen].to(pl_module.device), labels[chosen].to(pl_module.device)).cpu()
         if torch.isfinite(samples).all():
             path = self.folder / f"step_{trainer.global_step:06d}.png"
-            save_grid(samples.cpu(), path, self.columns)
+            save_grid(samples, path, self.columns)
             tracking.log_image(trainer.logger, "samples", path, trainer.global_step)
+            parts = zip(classes.tolist(), samples.split(each), strict=True)
+            self.by_class = {label: grid(part, self.columns) for label, part in parts}
 
 
 class Throughput(Callback):

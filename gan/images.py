@@ -20,9 +20,14 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round().to(torch.uint8)
 
 
-def save_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Write images (N, C, H, W) in [-1, 1] as one PNG, `columns` to a row, enlarged to at least 56 px each."""
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Return images (N, C, H, W) in [-1, 1] as one (3, H', W') in [0, 1], `columns` to a row, of 56 px or more."""
     scale = -(-56 // images.shape[-1])
     images = images.float().repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    return make_grid(to_uint8(images).float().div(255), nrow=columns, padding=2, pad_value=1.0)
+
+
+def save_grid(images: Tensor, path: Path, columns: int) -> None:
+    """Write images (N, C, H, W) in [-1, 1] as one PNG, `columns` to a row."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(make_grid(to_uint8(images).float().div(255), nrow=columns, padding=2, pad_value=1.0), path)
+    save_image(grid(images, columns), path)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan import tracking
-from gan.callbacks import Evaluation
+from gan.callbacks import Evaluation, SampleGrid
 from gan.cost import Cost
 from gan.display import show, show_places
 from gan.errors import InputError
@@ -24,7 +24,7 @@ from gan.metrics.scorer import Scorer
 from gan.runs import CONFIG, METRICS
 from gan.trusted import GENERATORS
 
-GENERATOR = "generator.safetensors"
+GENERATOR, LAST = "generator.safetensors", "checkpoints/last.ckpt"
 
 
 class Generator(NamedTuple):
@@ -34,6 +34,19 @@ class Generator(NamedTuple):
     prior: Callable[..., Tensor]
     num_classes: int
     step: int | None
+
+
+def checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
+    """Return the file to resume from; "last" is the run's own last one where it has one, else a fresh start.
+
+    Raises InputError for a file that is not there.
+    """
+    if ckpt_path == "last":
+        own = run_dir / LAST
+        return own if own.is_file() else None
+    if ckpt_path and not Path(ckpt_path).is_file():
+        raise InputError(f"ckpt_path={ckpt_path}: no such file; give a .ckpt file, or last for the run's own")
+    return Path(ckpt_path) if ckpt_path else None
 
 
 def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
@@ -49,7 +62,7 @@ def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
 
 def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
     """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, and show them."""
-    checkpoint = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = run_dir / LAST
     trainer.save_checkpoint(checkpoint)
     generator = run_dir / GENERATOR
     save_file({name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}, generator)
@@ -66,6 +79,10 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
         run |= {"floor": scorer.floor, "protocol": scorer.protocol, "best": score_best(trainer, gan, scorer)}
     (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n")
     tracking.summarise(trainer.logger, run["scores"] | {name: run[name] for name in run if name != "scores"})
+    pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
+    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
+    files, metadata = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG], {"protocol": run.get("protocol")}
+    tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
     show(run)
     places = {"samples": samples, "checkpoint": [checkpoint], "generator": [generator]}
@@ -75,10 +92,11 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer) -> dict[str, Any]:
     """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
 
-    Returns its step, scores and protocol; nothing for a run that kept no best checkpoint.
+    Returns its step, scores and protocol; nothing for a run that kept no best checkpoint, or has to hurry.
     """
     path = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not path or not Path(path).is_file():
+    interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callbacks)
+    if interrupted or not path or not Path(path).is_file():
         return {}
     z_seed = trainer.datamodule.z_seed + 1
     samples = trainer.datamodule.samples(z_seed, rank=trainer.global_rank, world=trainer.world_size)
@@ -106,7 +124,7 @@ def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool =
     """
     path = checkpoint or run_dir / GENERATOR
     recipe = (run_dir / GENERATOR).with_suffix(".yaml")
-    for needed in (recipe, path):
+    for needed in (path, recipe):
         if not needed.is_file():
             raise InputError(f"{needed}: no such file; a run leaves one in its folder")
     config = OmegaConf.load(recipe)

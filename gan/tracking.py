@@ -1,5 +1,7 @@
 """A run's identity in W&B. Nothing else imports wandb."""
 
+import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +10,11 @@ from typing import Any
 
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
+from torch import Tensor
 
 from gan.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
@@ -42,13 +47,55 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
 def summarise(logger: Logger | None, values: dict[str, Any]) -> None:
     """Put final values, nested ones too, into the run's summary."""
     if isinstance(logger, WandbLogger):
-        logger.experiment.summary.update(values)
+        logger.experiment.summary.update(jsonable(values))
+
+
+def jsonable(value: Any) -> Any:
+    """Return nested values with inf and nan as strings, since JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {name: jsonable(part) for name, part in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
     """Log a picture under a key at a generator step."""
     if isinstance(logger, WandbLogger):
         logger.log_image(key, [str(path)], step=step)
+
+
+def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
+    """Log a table of pictures (3, H, W) in [0, 1], a row each, headed by what they are of."""
+    if isinstance(logger, WandbLogger) and rows:
+        pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
+        logger.log_table(key, columns=[of, "samples"], data=pictures)
+
+
+def log_generator(logger: Logger | None, files: list[Path], objective: str | None, metadata: dict[str, Any]) -> None:
+    """File a generator as a version of its group's model artifact; the group's best run so far gets the alias best.
+
+    The best is the run with the smallest `{objective}_best`. Offline runs cannot know of others.
+    """
+    if not isinstance(logger, WandbLogger) or logger.experiment.disabled:
+        return
+    run = logger.experiment
+    artifact = wandb.Artifact(f"generator-{run.group}", type="model", metadata=jsonable(metadata))
+    for file in files:
+        artifact.add_file(str(file))
+    best = objective and not run.offline and best_of_group(run, f"{objective}_best", metadata[f"{objective}_best"])
+    run.log_artifact(artifact, aliases=["latest", "best"] if best else ["latest"])
+
+
+def best_of_group(run: Any, key: str, value: float) -> bool:
+    """Whether no other run of a run's group has a smaller value in its summary; no where the server can't tell."""
+    try:
+        others = list(wandb.Api().runs(f"{run.entity}/{run.project}", filters={"group": run.group}))
+    except (wandb.Error, ValueError) as error:
+        log.warning("the group's best run is not known: %s", error)
+        return False
+    known = [plain(other.summary).get(key, math.inf) for other in others if other.id != run.id]
+    return math.isfinite(value) and all(value <= other for other in known)
 
 
 def where(logger: Logger | None) -> list[str]:
@@ -80,7 +127,7 @@ def scored_runs(project: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]
 
 
 def plain(value: Any) -> Any:
-    """Return a summary of W&B as dicts and numbers; its JSON writes inf as a string."""
+    """Return a summary of W&B as dicts and numbers: what `jsonable` made of them."""
     if hasattr(value, "items"):
         return {name: plain(part) for name, part in value.items()}
-    return float("inf") if value == "Infinity" else value
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value

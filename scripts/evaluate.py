@@ -32,7 +32,7 @@ from gan.runs import CONFIG
 from gan.trusted import TARGETS
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
-CAS_IMAGES = 120_000  # that each classifier learns from, over as many epochs as it takes
+CAS_IMAGES = 60_000  # that each classifier learns from, over as many epochs as it takes
 PAIRS = 20  # shown of samples and their nearest training images
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--cas", action="store_true", help="train a classifier on samples, test it on real images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the run's config, as data.root=PATH")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     quiet()
     try:
         evaluate(arguments)

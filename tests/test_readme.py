@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import train
-from tests.conftest import NARROW, ROOT
+from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
 
 README = (ROOT / "README.md").read_text()
@@ -27,7 +27,7 @@ def finished(configure, tmp_path):
 def scored(tmp_path_factory):
     """A run scored by 200 samples; in W&B's project gan-sweeps too, where a server is."""
     run = tmp_path_factory.mktemp("scored") / "run"
-    small = ["trainer=cpu", "trainer.max_steps=2", "metrics.n_fakes=200", "objective=fid_200", *NARROW["dcgan"]]
+    small = ["trainer=cpu", "trainer.max_steps=2", "trainer.val_check_interval=2", *FEW_FAKES, *NARROW["dcgan"]]
     done = command("model=dcgan", *small, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
     return run
@@ -43,6 +43,10 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "make train",
         "make test",
         "wandb sync",
+        "wandb login",  # this and the next three: tests/test_sweeps.py
+        "wandb sweep",
+        "wandb agent",
+        "python scripts/sweep_local.py",
     )
     assert all(line.startswith(known) for line in COMMANDS), COMMANDS
     assert len(TRAIN) >= 5
@@ -54,6 +58,11 @@ def test_the_table_of_options_names_them_all():
             assert f"`{path.stem}`" in PAGES, path
         elif path.parent.name != "callbacks":
             assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", README, re.M), path
+
+
+def test_every_sweep_is_in_the_table_with_its_question():
+    for path in (ROOT / "sweeps").glob("*.yaml"):
+        assert f"| `{path.stem}` | " in README, path
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN if " -m " not in line])
@@ -104,6 +113,7 @@ def test_compare_commands(scored, tmp_path, line):
     words = shlex.split(line, comments=True)[2:]
     if "--project" in words and "WANDB_BASE_URL" not in os.environ:
         pytest.skip("needs a W&B server at WANDB_BASE_URL")
+    words = [word.removeprefix("ENTITY/") for word in words]
     words = [str(scored) if word in ("outputs", "multirun/DATE") else word for word in words]
     done = command(*words, script="scripts/compare.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,42 @@
+"""Turn a W&B sweep file into the Hydra multirun that searches the same space without a server.
+
+python scripts/sweep_local.py sweeps/loss.yaml          prints the command
+python scripts/sweep_local.py sweeps/loss.yaml --run    starts it
+
+A grid becomes Hydra's own sweep, random and bayes Optuna's random and TPE samplers; early termination is left out.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+
+from gan.errors import InputError
+from gan.sweeps import multirun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sweep", type=Path, help="the sweep file")
+    parser.add_argument("--run", action="store_true", help="start the multirun")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="more overrides, or others: seed=0")
+    arguments = parser.parse_intermixed_args()
+    if not arguments.sweep.is_file():
+        parser.error(f"{arguments.sweep}: no such file")
+    try:
+        words = multirun(yaml.safe_load(arguments.sweep.read_text()))
+    except InputError as error:
+        parser.error(f"{arguments.sweep}: {error}")
+    replaced = {override.partition("=")[0] for override in arguments.overrides}
+    words = [word for word in words if word.partition("=")[0] not in replaced] + arguments.overrides
+    print(shlex.join(["python", "train.py", *words]), flush=True)
+    if arguments.run:
+        train = Path(__file__).resolve().parents[1] / "train.py"
+        os.execv(sys.executable, [sys.executable, str(train), *words])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Sweep files: valid for W&B, composable by Hydra, and run by the real agent where a W&B server is."""
+
+import itertools
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import wandb
+import yaml
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from sweeps.config.schema import validator
+
+from gan.errors import InputError
+from gan.sweeps import literal, multirun, overrides, space
+from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.test_train import command
+
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+SHORT = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10", *FEW_FAKES]
+TINY = ["model=mlp", *NARROW["mlp"], *SHORT]
+needs_server = pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
+
+
+def read(path: Path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
+def sampled(parameter: dict) -> list:
+    """Values as an agent would pass them: all that are listed, the ends and some between of a distribution."""
+    if "values" in parameter:
+        return parameter["values"]
+    low, high = parameter["min"], parameter["max"]
+    between = [random.uniform(low, high) for _ in range(3)]
+    return [low, high, *(map(round, between) if isinstance(low, int) else between), int(high)]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+class TestFiles:
+    def test_the_official_schema_accepts_it(self, path):
+        sweep = read(path)
+        assert sweep.pop("run_cap", 1) >= 1  # which the schema's newest release for NumPy 2 does not know
+        assert [error.message for error in validator.iter_errors(sweep)] == []
+
+    def test_every_parameter_composes_with_each_of_its_values(self, configure, path):
+        sweep = read(path)
+        fixed = [word for word in sweep["command"] if "=" in word]
+        for name, parameter in sweep["parameters"].items():
+            for value in sampled(parameter):
+                chosen = overrides([*fixed, json.dumps({name: value})], None, ROOT)
+                cfg = compose("train", chosen, return_hydra_config=True)
+                HydraConfig.instance().set_config(cfg)
+                resolved = OmegaConf.to_container(cfg, resolve=False)
+                if name in cfg.hydra.runtime.choices:
+                    assert cfg.hydra.runtime.choices[name] == value
+                else:
+                    assert OmegaConf.select(cfg, name) == value
+                assert resolved["ckpt_path"] == "last"
+
+    def test_its_header_asks_a_question_and_names_command_runs_and_cost(self, path):
+        header = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
+        assert "?" in header.splitlines()[0] + header.splitlines()[1]
+        assert f"wandb sweep sweeps/{path.name}" in header
+        assert re.search(r"\d+ (to \d+ )?minutes|minutes each", header)
+        sweep = read(path)
+        sizes = [len(parameter["values"]) for parameter in sweep["parameters"].values() if "values" in parameter]
+        assert f"{sweep.get('run_cap', math.prod(sizes))} runs" in header
+
+    def test_it_minimises_fid_in_the_suites_project(self, path):
+        sweep = read(path)
+        assert sweep["project"] == "gan-sweeps"
+        assert sweep["metric"]["goal"] == "minimize"
+        assert sweep["metric"]["name"] == ("fid" if "early_terminate" in sweep else "fid_best")
+
+    def test_its_multirun_parses_and_starts_as_it_stands(self, path):
+        words = multirun(read(path))
+        assert words[0] == "-m"
+        OverridesParser.create().parse_overrides(words[1:])
+
+    @needs_server
+    def test_the_cli_accepts_it(self, path):
+        assert created(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 1, 1.5, 1e-05, "hinge", "wgan_gp", "a, b", "it's", "x=y", "", [1, "a,b"], {"r1": {"gamma": 1}}],
+)
+def test_any_value_reaches_hydra_as_what_it_is(value):
+    parsed = OverridesParser.create().parse_override(f"key={literal(value)}").value()
+    assert OmegaConf.to_container(OmegaConf.create({"key": parsed}))["key"] == value
+
+
+def test_a_run_that_starts_again_keeps_its_first_overrides(tmp_path):
+    """W&B hands a requeued run its whole config, nested and with keys that are no overrides."""
+    first = tmp_path / "mnist_5k-mlp-bce" / "abc123" / ".hydra"
+    first.mkdir(parents=True)
+    (first / "overrides.yaml").write_text("- model=mlp\n- ckpt_path=last\n")
+    again = json.dumps({"model": {"generator": {"width": 3}}, "choices": {"model": "mlp"}})
+    assert overrides([again], "abc123", tmp_path) == ["model=mlp", "ckpt_path=last"]
+    assert overrides(['{"seed": 1}'], "other", tmp_path) == ["seed=1", "ckpt_path=last"]
+
+
+def test_a_distribution_without_an_equivalent_is_named():
+    with pytest.raises(InputError, match="lr: distribution q_uniform has no Hydra equivalent; use uniform"):
+        space("lr", {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1})
+
+
+def test_a_sweep_runs_without_a_server(tmp_path):
+    """The loss sweep, cut down to two losses and a seed, by the command that it prints."""
+    small = ["loss=bce,hinge", "seed=0", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
+    done = command("sweeps/loss.yaml", "--run", *small, script="scripts/sweep_local.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("python train.py -m experiment=quickstart loss=bce,hinge seed=0")
+    assert sorted(path.name for path in tmp_path.glob("[0-9]*")) == [
+        "0-mnist_5k-dcgan-bce-seed0",
+        "1-mnist_5k-dcgan-hinge-seed0",
+    ]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WANDB_ERROR_REPORTING": "false",
+    }
+
+
+def created(path: Path) -> str:
+    """Create a sweep by the real CLI and return its path, entity/project/id."""
+    words = [Path(sys.executable).with_name("wandb"), "sweep", path]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=120)
+    found = re.search(r"wandb agent (\S+)", done.stdout + done.stderr)
+    assert found, done.stderr
+    return found[1]
+
+
+def agent(sweep: str, folder: Path, *arguments: str) -> subprocess.Popen:
+    words = [Path(sys.executable).with_name("wandb"), "agent", *arguments, sweep]
+    log = (folder / f"agent-{time.monotonic_ns()}.log").open("w")
+    return subprocess.Popen(words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def small(tmp_path: Path, project: str, parameters: dict, *fixed: str, **options) -> Path:
+    """Write a sweep file for runs of seconds; scripts and configs are the repository's."""
+    for name in ("train.py", "conf", "scripts", "gan"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    sweep = {"program": "scripts/sweep_run.py", "project": project, "method": "grid", "parameters": parameters}
+    sweep["metric"] = {"name": "fid_200_best", "goal": "minimize"}
+    sweep["command"] = ["${env}", "${interpreter}", "${program}", *TINY, *fixed, "${args_json}"]
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep | options))
+    return path
+
+
+def unknown() -> list[str]:
+    """What the stand-in server did not understand; nothing to tell of a real one."""
+    try:
+        with urllib.request.urlopen(f"{os.environ['WANDB_BASE_URL']}/__dump") as answer:
+            return [line for line in json.load(answer)["unknown"] if "/sdk/otel/" not in line]  # the client's telemetry
+    except (urllib.error.HTTPError, ValueError):
+        return []
+
+
+def waited(condition, seconds: float = 120):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(1)
+    return found
+
+
+@needs_server
+def test_two_agents_finish_a_grid_and_every_run_reads_back(tmp_path):
+    sweep = created(small(tmp_path, "test-grid", {"loss": {"values": ["bce", "hinge"]}, "seed": {"values": [0, 1]}}))
+    for process in [agent(sweep, tmp_path), agent(sweep, tmp_path)]:
+        assert process.wait(300) == 0
+    runs = list(wandb.Api().sweep(sweep).runs)
+    assert len(runs) == 4
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 4
+    for run in runs:
+        loss, seed = run.config["choices"]["loss"], run.config["seed"]
+        assert (run.state, run.group) == ("finished", f"mnist_5k-mlp-{loss}")
+        own = json.loads((tmp_path / "outputs" / run.group / run.id / "metrics.json").read_text())
+        assert run.summary["fid_200_best"] == own["scores"]["fid_200_best"]
+        assert dict(run.summary["protocol"]) == own["protocol"]
+        rows = [row for row in run.scan_history() if row.get("fid_200")]
+        assert [row["trainer/global_step"] for row in rows] == [10, 20]
+        assert [row["images_seen"] for row in rows] == [640, 1280]
+        assert [file.name for file in run.files() if "samples" in file.name and file.name.endswith(".png")]
+        assert (run.config["loss"], seed in (0, 1)) == (loss, True)
+    cells = {(run.config["choices"]["loss"], run.config["seed"]) for run in runs}
+    assert cells == set(itertools.product(("bce", "hinge"), (0, 1)))
+    assert unknown() == []
+
+
+@needs_server
+def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(tmp_path):
+    """SIGTERM to one process, as an agent sends it for early termination."""
+    parameters = {"seed": {"values": [0, 1]}, "trainer.max_steps": {"value": 1_000_000}}
+    sweep = created(small(tmp_path, "test-stop", parameters, "trainer.log_every_n_steps=10"))
+    process = agent(sweep, tmp_path)
+    for stopped in (1, 2):
+        histories = waited(lambda n=stopped: len(h := list(tmp_path.glob("outputs/*/*/history.jsonl"))) == n and h)
+        newest = max(histories, key=lambda path: path.stat().st_mtime)
+        subprocess.run(["pkill", "-TERM", "-f", f"train.py .*seed={stopped - 1} trainer.max_steps=1000000"], check=True)
+        waited(lambda path=newest: (path.parent / "metrics.json").is_file(), 60)
+    assert process.wait(120) == 0
+    for run in wandb.Api().sweep(sweep).runs:
+        assert run.state == "finished"
+        assert run.summary["fid_200_best"] > 0
+        assert 0 < run.summary["generator_steps"] < 1_000_000
+        assert (tmp_path / "outputs" / run.group / run.id / "checkpoints" / "last.ckpt").is_file()
+
+
+@needs_server
+def test_failed_and_diverged_runs_end_in_their_states_and_the_sweep_goes_on(tmp_path):
+    """A learning rate of 1e30 diverges, and a loss that is not there fails."""
+    (tmp_path / "own" / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "own" / "conf" / "loss" / "broken.yaml").write_text("_target_: gan.losses.Nothing\n")
+    parameters = {"loss": {"values": ["broken", "bce"]}, "optimizer.lr": {"values": [1.0e30, 2.0e-4]}}
+    search = "hydra.searchpath=[file://" + str(tmp_path / "own" / "conf") + "]"
+    sweep = created(small(tmp_path, "test-states", parameters, search, "trainer.log_every_n_steps=5"))
+    assert agent(sweep, tmp_path).wait(300) == 0
+    runs = list(wandb.Api().sweep(sweep).runs)
+    states = sorted((str(run.config.get("loss")), float(run.config["optimizer.lr"]), run.state) for run in runs)
+    assert states == [
+        ("bce", 2e-4, "finished"),
+        ("bce", 1e30, "finished"),
+        ("broken", 2e-4, "failed"),
+        ("broken", 1e30, "failed"),
+    ]
+    (diverged,) = (run for run in runs if run.state == "finished" and run.config["optimizer.lr"] == 1e30)
+    assert diverged.summary["diverged"]
+
+
+@needs_server
+def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(tmp_path):
+    sweep = created(small(tmp_path, "test-kill", {"trainer.max_steps": {"values": [1_000_000, 20]}}))
+    process = agent(sweep, tmp_path)
+    waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
+    found = subprocess.run(["pgrep", "-f", "train.py .*trainer.max_steps=1000000"], capture_output=True, text=True)
+    for pid in found.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    assert process.wait(120) == 0
+    states = {run.config["trainer.max_steps"]: run.state for run in wandb.Api().sweep(sweep).runs}
+    assert states == {1_000_000: "crashed", 20: "finished"}
