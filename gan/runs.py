@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.jsonl"  # tha
 
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
 INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
-INCIDENTAL_OPTIONS = ("data.root", "data.num_workers", "trainer.default_root_dir", "trainer.accelerator")
+INCIDENTAL_OPTIONS = (
+    *("data.root", "data.num_workers", "trainer.default_root_dir", "trainer.accelerator", "trainer.log_every_n_steps"),
+)
 PROTOCOL = (
     "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
     "against {n_reals:,} {reference} images"
@@ -44,9 +47,12 @@ class Run:
 
 def history(folder: Path) -> list[dict[str, float]]:
     """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
-    path = folder / HISTORY
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    return [row for _, row in sorted({row["step"]: row for row in rows}.items())]
+    path, rows = folder / HISTORY, {}
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        with suppress(ValueError):  # of a run that was killed while it wrote
+            row = json.loads(line)
+            rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]
 
 
 def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from gan.comparison import differences, holm, interval, table
 from gan.errors import InputError
-from gan.runs import Run, by_protocol, cells, local_runs
+from gan.runs import Run, by_protocol, cells, history, local_runs
 from tests.test_train import command
 
 PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}
@@ -118,6 +118,13 @@ def test_protocols_are_kept_apart():
 def test_an_unknown_score_is_named_with_what_exists():
     with pytest.raises(InputError, match="--score speed: these runs have fid"):
         table([run()], "speed")
+
+
+def test_a_history_is_in_the_order_of_steps_without_what_a_resumed_run_took_again_or_a_killed_one_left(tmp_path):
+    lines = [{"step": 10, "fid": 9}, {"step": 20, "fid": 8}, {"step": 20, "fid": 7}, {"step": 15, "fid": 6}]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 30, "fi')
+    assert [row["fid"] for row in history(tmp_path)] == [9, 6, 7]
+    assert history(tmp_path / "nowhere") == []
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "python scripts/generate.py",
         "python scripts/evaluate.py",
         "python scripts/compare.py",
+        "python scripts/report.py",
         "make train",
         "make test",
         "wandb sync",
@@ -106,6 +107,14 @@ def test_evaluate_commands(scored, line):
     done = command(*words[2:], script="scripts/evaluate.py")
     assert done.returncode == 0, done.stderr
     assert list((scored / "evaluations").iterdir())
+
+
+def test_the_report_command(scored):
+    (line,) = (line for line in COMMANDS if "report.py" in line)
+    words = [str(scored) if word == "outputs" else word for word in shlex.split(line, comments=True)]
+    done = command(*words[2:], script="scripts/report.py")
+    assert done.returncode == 0, done.stderr
+    assert (scored / "report.html").is_file()
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "compare.py" in line])

@@ -1,0 +1,272 @@
+"""scripts/report.py on folders of hand-made runs: one page that says what gan.comparison says, and fetches nothing."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from PIL import Image
+
+from gan.comparison import table
+from gan.display import number
+from gan.report.page import page
+from gan.report.settings import importance, varying
+from gan.runs import local_runs
+from tests.test_comparison import PROTOCOL
+from tests.test_train import command
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HEADINGS = ["Losses and models", "Over training", "Settings", "Samples", "Cells", "Runs", "Protocols"]
+
+
+def leave(folder, fid, *, loss="bce", model="mlp", seed=0, lr=1e-4, protocol=PROTOCOL, course=True, note="plain"):
+    """Write what a run leaves in its folder; without its `course`, neither evaluations nor samples."""
+    group = f"mnist-{model}-{loss}"
+    here = folder / f"{group}-{lr}-{seed}"
+    here.mkdir(parents=True)
+    choices = {"data": "mnist", "model": model, "loss": loss, "group": group}
+    (here / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "lr": lr, "note": note, "choices": choices}))
+    scores = {"fid": fid, "kid": fid / 10, "images_seen": 640_000, "seconds": 120.0, "diverged": math.isinf(fid)}
+    parts = {"scores": scores, "floor": {"fid": 1.0, "kid": 0.0}, "protocol": protocol}
+    (here / "metrics.json").write_text(json.dumps(parts))
+    if course:
+        rows = [{"step": s, "images_seen": 64 * s, "seconds": 0.6 * s, "fid": 2000 / s} for s in (50, 100)]
+        (here / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (here / "samples").mkdir()
+        Image.new("RGB", (20, 20), (10 * seed, 80, 120)).save(here / "samples" / "step_000100.png")
+    return here
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed in range(3):
+        leave(tmp_path / "runs", 5 + seed / 10, seed=seed)
+        leave(tmp_path / "runs", 8 + seed / 10, loss="hinge", seed=seed)
+        leave(tmp_path / "runs", 11 + seed / 5, model="dcgan", seed=seed, lr=2e-4)
+    return tmp_path / "runs"
+
+
+def read(folder) -> str:
+    return page(local_runs([folder]), str(folder))
+
+
+class Tables(HTMLParser):
+    """The bodies of a page's tables, as rows of text, by their aria-label."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found, self.rows, self.inside = {}, None, False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.rows = self.found.setdefault(dict(attrs).get("aria-label"), [])
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
+        self.inside = tag in ("td", "b") if tag != "b" else False
+
+    def handle_data(self, data):
+        if self.inside and self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+    def handle_endtag(self, tag):
+        self.inside = tag == "b"
+
+
+def rows(text: str, name: str) -> list[list[str]]:
+    return [row for row in Tables(text).found[name] if row]
+
+
+def test_the_command_writes_one_page_with_every_section(folder, tmp_path):
+    done = command("--local", str(folder), script="scripts/report.py")
+    assert done.returncode == 0, done.stderr
+    text = (folder / "report.html").read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", text) == HEADINGS
+    titles = re.findall(r'<svg [^>]*aria-label="(.*?)"', text)
+    lowest = [f"Lowest FID by {name}" for name in ("loss", "model", "cell")]
+    training = ["FID against generator steps", "FID against time"]
+    assert titles == [*lowest, *training, "Settings and FID of each run"]
+    elsewhere = tmp_path / "elsewhere.html"
+    assert command("--local", str(folder), "--out", str(elsewhere), script="scripts/report.py").returncode == 0
+    assert elsewhere.read_text() == text
+
+
+def test_the_headline_names_the_best_cell_and_whether_it_is_luck(folder):
+    text = read(folder)
+    assert "<h1>mlp bce has the lowest FID: 5.10 ± 0.10 over 3 seeds.</h1>" in text
+    assert "The difference is more than the luck of the seed (95% interval 2.77 to 3.23 for this pair alone" in text
+    leave(folder, 5.2, loss="lsgan", seed=0)
+    assert "The next, mlp lsgan, has 5.20 with one seed. Whether that is more than luck, only" in read(folder)
+
+
+def test_a_headline_stays_short(folder):
+    for i in (1, 2):
+        leave(folder, 1.0 + i, loss="lsgan", lr=i * 1.23456789e-4, note="a note of many words that says nothing")
+        leave(folder, 9.0 + i, loss="lsgan", lr=i * 2.3456789e-4)
+    text = read(folder)
+    assert "<h1>mlp lsgan has the lowest FID: 2.00 with one seed.</h1>" in text
+    assert "Its settings are lr=0.000123 note=a note of many words" in text
+
+
+def test_the_table_of_cells_is_gan_comparisons(folder):
+    leave(folder, math.inf, loss="hinge", seed=3, course=False)
+    expected = table(local_runs([folder]), "fid")
+    shown = rows(read(folder), "Cells")
+    assert len(shown) == len(expected) == 4
+    for row, (_, other) in zip(shown, expected.iterrows(), strict=True):
+        assert row[0] == other["cell"]
+        assert row[2] == number("fid", other["fid"])
+        for i, name in enumerate(["fid", "std", "95% low", "95% high"], start=2):
+            assert row[i] == ("" if math.isnan(other[name]) else number("fid", other[name]))
+    assert [row[1] for row in shown] == ["3", "3", "3", ""]
+    assert [row[7] for row in shown] == ["0", "1", "0", ""]
+    assert shown[0][8:] == ["640,000", "2.0"]
+    assert len(rows(read(folder), "Runs")) == 10
+
+
+def test_two_protocols_share_no_table_and_no_chart(folder):
+    other = leave(folder, 3.0, loss="lsgan", protocol=PROTOCOL | {"n_fakes": 2000})
+    text = read(folder)
+    first, second = re.findall(r"<article.*?</article>", text, flags=re.DOTALL)
+    assert "lsgan" not in first
+    assert "hinge" not in second
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [*HEADINGS[:-1], *HEADINGS]
+    fields = text[text.index("<h2>Protocols") :]
+    assert all(f">{name}</th>" in fields for name in PROTOCOL)
+    assert fields.count('<tr class="differs">') == 1
+    ids = re.findall(r'\bid="(.*?)"', text)
+    assert len(ids) == len(set(ids))
+
+    again = {"checkpoint": "last", "scores": {"fid": 9.0}, "floor": {"fid": 1.0}, "protocol": PROTOCOL}
+    (other / "evaluations").mkdir()
+    (other / "evaluations" / "0.json").write_text(json.dumps(again))
+    first = re.findall(r"<article.*?</article>", read(folder), flags=re.DOTALL)[0]
+    assert "mnist-mlp-lsgan" in first  # its score, but not the evaluations of its training, which had another protocol
+    assert chart(first, "FID against time").count("<path") == chart(text, "FID against time").count("<path")
+
+
+def chart(text: str, title: str) -> str:
+    return re.search(rf'<svg [^>]*aria-label="{title}".*?</svg>', text, flags=re.DOTALL).group()
+
+
+def test_a_run_that_left_little_or_diverged_is_shown_as_far_as_it_goes(tmp_path):
+    leave(tmp_path, 5.0, course=False)
+    text = read(tmp_path)
+    assert "has the lowest FID: 5.00 with one seed.</h1>" in text
+    assert "It is the only cell; there is no other." in text
+    assert "None of these runs kept samples." in text
+    assert "None of these runs kept evaluations" in text
+    assert "No setting differs between these runs but the seed." in text
+    leave(tmp_path, math.inf, loss="wgan", course=False)
+    text = read(tmp_path)
+    assert "It is the only cell that did not diverge." in text
+    assert [row[3] for row in rows(text, "Runs")] == ["no", "yes"]
+
+
+def test_runs_that_all_diverged_are_said_to_have(tmp_path):
+    leave(tmp_path, math.inf)
+    leave(tmp_path, math.inf, loss="wgan", course=False)
+    text = read(tmp_path)
+    assert "<h1>No run has a finite FID.</h1>" in text
+    assert "Too few runs to tell settings apart: 0" in text
+    assert [row[2] for row in rows(text, "Runs")] == ["∞", "∞"]
+
+
+def test_runs_that_all_score_the_same_say_nothing_of_their_settings(tmp_path):
+    for seed in range(12):
+        leave(tmp_path, 5.0, seed=seed, lr=(1e-4, 1e-3)[seed % 2], note=f"note {seed}", course=False)
+    assert "All these runs score the same." in read(tmp_path)
+
+
+def test_the_best_seeds_samples_are_embedded(folder):
+    text = read(folder)
+    assert text.count('<img src="data:image/png;base64,') == 3
+    assert 'alt="Samples of mnist-mlp-bce, seed 0"' in text
+    shutil.rmtree(next(folder.glob("mnist-mlp-bce-*-0")) / "samples")
+    assert 'alt="Samples of mnist-mlp-bce, seed 1"' in read(folder)
+
+
+def test_what_configs_say_is_escaped(folder):
+    hostile = "<script>alert(1)</script> $x_ \\1"
+    for seed in range(3):
+        leave(folder, 7.0 + seed / 10, loss="lsgan", seed=seed, note=hostile)
+        leave(folder, 7.5 + seed / 10, loss="lsgan", seed=seed, lr=1e-3)
+    text = read(folder)
+    assert "&lt;script&gt;alert(1)" in text
+    assert text.count("<script>") == 1
+
+
+def test_nothing_is_fetched_and_the_page_is_the_same_each_time(folder):
+    text = read(folder)
+    found = set(re.findall(r'(?:https?:)?//[^\s"\'<>)]+\.[^\s"\'<>)]+', re.sub(r"base64,[^\"]+", "", text)))
+    assert found == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"} & found
+    assert not re.search(r"<link(?! rel=\"icon\" href=\"data:)|@import|src=\"(?!data:)", text)
+    assert read(folder) == text
+
+
+def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(tmp_path):
+    for i in range(24):
+        lr, note = (1e-4, 1e-3)[i % 2], "abc"[i % 3]
+        leave(tmp_path, 5.0 + 5 * (i % 2) + i / 100, loss=("bce", "hinge")[i // 12], seed=i, lr=lr, note=note)
+    runs = local_runs([tmp_path])
+    told = varying(runs)
+    assert list(told) == ["choices.loss", "lr", "note"]
+    shares = importance(told, [run.scores["fid"] for run in runs])
+    assert next(iter(shares)) == "lr"
+    assert shares["lr"] > 0.9
+    text = read(tmp_path)
+    assert "Share of the differences in FID by setting" in text
+    assert "Settings and FID of each run" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--local", "{empty}"], "no finished, scored run below"),
+        (["--local", "{folder}", "--out", "{empty}/none/report.html"], "report.html: No such file or directory"),
+        ([], "required: --local"),
+    ],
+)
+def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    places = {"folder": folder, "empty": tmp_path / "empty"}
+    done = command(*(argument.format(**places) for argument in arguments), script="scripts/report.py")
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+PROBE = """<script>
+const table = document.querySelector("table.sortable"), header = table.tHead.rows[0].cells[2];
+const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].innerText);
+const seen = {};
+for (const turn of ["first", "second"]) {
+  header.querySelector("button").click();
+  seen[turn] = [header.getAttribute("aria-sort"), column(2)];
+}
+const resources = performance.getEntriesByType("resource").map((entry) => entry.name);
+seen.fetched = resources.filter((name) => !name.startsWith("data:"));
+document.body.innerHTML = "<pre>" + JSON.stringify(seen) + "</pre>";
+</script>"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH (apt-get install chromium)")
+def test_a_browser_opens_it_without_errors_or_requests_and_sorts_by_a_click(folder, tmp_path):
+    path = tmp_path / "probed.html"
+    leave(folder, 100.0, loss="lsgan")
+    path.write_text(read(folder).replace("</body>", f"{PROBE}</body>"))
+    alone = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    seeing = ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
+    done = subprocess.run([CHROMIUM, *alone, *seeing, path.as_uri()], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    seen = json.loads(re.search(r"<pre>(.*)</pre>", done.stdout).group(1))
+    rising = ["5.10", "8.10", "11.20", "100.00"]
+    assert seen["first"] == ["ascending", rising]
+    assert seen["second"] == ["descending", rising[::-1]]
+    assert seen["fetched"] == []
