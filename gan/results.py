@@ -21,7 +21,7 @@ from gan.display import show, show_places
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
-from gan.runs import CONFIG, METRICS
+from gan.runs import CONFIG, METRICS, PROTOCOL_ID, protocol_id
 from gan.trusted import GENERATORS
 
 GENERATOR, LAST = "generator.safetensors", "checkpoints/last.ckpt"
@@ -78,7 +78,8 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     if scorer:
         run |= {"floor": scorer.floor, "protocol": scorer.protocol, "best": score_best(trainer, gan, scorer)}
     (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n")
-    tracking.summarise(trainer.logger, run["scores"] | {name: run[name] for name in run if name != "scores"})
+    stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
+    tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
     tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
     files, metadata = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG], {"protocol": run.get("protocol")}

@@ -25,6 +25,8 @@ PROTOCOL = (
     "against {n_reals:,} {reference} images"
 )
 
+PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
+
 
 @dataclass(frozen=True)
 class Run:
@@ -94,9 +96,14 @@ def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
     """Return runs by what their scores mean, in words and by a hash of the whole protocol."""
     parts = defaultdict(list)
     for run in runs:
-        whole = hashlib.sha256(json.dumps(run.protocol, sort_keys=True).encode()).hexdigest()
-        parts[f"{run.checkpoint} checkpoint; {PROTOCOL.format(**run.protocol)}; protocol {whole[:8]}"].append(run)
+        text = PROTOCOL.format(**run.protocol)
+        parts[f"{run.checkpoint} checkpoint; {text}; protocol {protocol_id(run.protocol)}"].append(run)
     return dict(parts)
+
+
+def protocol_id(protocol: dict[str, Any]) -> str:
+    """Return a short name for a whole protocol, by its hash."""
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def cells(runs: list[Run]) -> dict[str, list[Run]]:

@@ -106,13 +106,13 @@ def where(logger: Logger | None) -> list[str]:
     return [f"wandb sync {Path(run.dir).parent}" if run.offline else run.url]
 
 
-def scored_runs(project: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Return name, config, and scores with their protocol, of a project's runs that have ended with scores.
+def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Return name, config, and scores with their protocol, of a project's or sweep's runs that ended with scores.
 
     Raises InputError for a project that is not there or holds none.
     """
     try:
-        runs = list(wandb.Api().runs(project))
+        runs = list(wandb.Api().runs(project, filters={"sweep": sweep} if sweep else {}))
     except (wandb.Error, ValueError) as error:
         raise InputError(f"--project {project}: {error}") from error
     found = []
@@ -124,6 +124,11 @@ def scored_runs(project: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]
     if not found:
         raise InputError(f"--project {project}: none of its {len(runs)} runs has ended with scores")
     return found
+
+
+def with_entity(project: str) -> str:
+    """Return entity/name of a project, by the account's default entity where none is given."""
+    return project if "/" in project else f"{wandb.Api().default_entity}/{project}"
 
 
 def plain(value: Any) -> Any:

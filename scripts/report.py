@@ -1,10 +1,11 @@
-"""Write one HTML page that compares cells: charts over losses, models, training and settings, samples, tables.
+"""Compare cells on one page: charts over losses, models, training and settings, samples, tables.
 
 python scripts/report.py --local outputs
 python scripts/report.py --local multirun/DATE outputs --out report.html
+python scripts/report.py --project ENTITY/gan-sweeps --sweep ID
 
-The page is one file and works without a network or a W&B account. Scores of different protocols never share a chart
-or a table: each protocol has a part of its own.
+A local page is one HTML file and works without a network or a W&B account; that of a project is a report in W&B.
+Scores of different protocols never share a chart or a table: each protocol has a part of its own.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from gan.errors import InputError
 from gan.report.page import page
-from gan.runs import local_runs
+from gan.runs import as_run, local_runs
 
 
 def write(folders: list[Path], out: Path | None) -> None:
@@ -27,13 +28,28 @@ def write(folders: list[Path], out: Path | None) -> None:
     print(f"report: {path}")
 
 
+def publish(project: str, sweep: str | None) -> None:
+    """Write the report of a W&B project's or sweep's runs into W&B."""
+    from gan import tracking  # which takes seconds to import
+    from gan.report.wandb_page import publish
+
+    runs = [as_run(*found) for found in tracking.scored_runs(project, sweep)]
+    print(f"report: {publish(runs, tracking.with_entity(project), sweep)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--local", nargs="+", type=Path, required=True, metavar="DIR", help="folders of runs, or above")
-    parser.add_argument("--out", type=Path, help="file to write (default: report.html in the first folder)")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--local", nargs="+", type=Path, metavar="DIR", help="folders of runs, or above them")
+    where.add_argument("--project", help="a W&B project: name or entity/name")
+    parser.add_argument("--sweep", help="only the runs of this sweep of the project")
+    parser.add_argument("--out", type=Path, help="file of a local page (default: report.html in the first folder)")
     arguments = parser.parse_args()
     try:
-        write(arguments.local, arguments.out)
+        if arguments.project:
+            publish(arguments.project, arguments.sweep)
+        else:
+            write(arguments.local, arguments.out)
     except InputError as error:
         sys.exit(f"error: {error}")
 

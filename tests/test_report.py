@@ -2,20 +2,26 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 
 import pytest
+import wandb
 import yaml
 from PIL import Image
 
+import train
+from gan import tracking
 from gan.comparison import table
 from gan.display import number
 from gan.report.page import page
 from gan.report.settings import importance, varying
 from gan.runs import local_runs
+from scripts.report import publish
+from tests.conftest import NARROW
 from tests.test_comparison import PROTOCOL
 from tests.test_train import command
 
@@ -230,7 +236,7 @@ def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(
     [
         (["--local", "{empty}"], "no finished, scored run below"),
         (["--local", "{folder}", "--out", "{empty}/none/report.html"], "report.html: No such file or directory"),
-        ([], "required: --local"),
+        ([], "one of the arguments --local --project is required"),
     ],
 )
 def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
@@ -270,3 +276,29 @@ def test_a_browser_opens_it_without_errors_or_requests_and_sorts_by_a_click(fold
     assert seen["first"] == ["ascending", rising]
     assert seen["second"] == ["descending", rising[::-1]]
     assert seen["fetched"] == []
+
+
+@pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
+def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys):
+    small = ["logger=wandb", "logger.project=test-report", "trainer.val_check_interval=10", *NARROW["mlp"], "model=mlp"]
+    for loss in ("bce", "hinge"):
+        train.train(configure(*small, f"loss={loss}"))
+    train.train(configure(*small, "metrics=classifier", "metrics.n_fakes=300", "objective=fid_300"))
+    capsys.readouterr()
+    publish("test-report", None)
+    url = capsys.readouterr().out.split()[-1]
+    (report,) = (found for found in wandb.Api().reports(tracking.with_entity("test-report")) if found.id in url)
+    grids = [block for block in report.spec["blocks"] if block["type"] == "panel-grid"]
+    panels = [panel for grid in grids for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
+    titles = [panel["config"].get("chartTitle") for panel in panels]
+    for fid in ("fid_200", "fid_300"):
+        assert {f"{fid}_best by choices.{name}" for name in ("loss", "model")} <= set(titles)
+        assert {f"{fid} against {axis}" for axis in ("step", "images seen", "seconds of training")} <= set(titles)
+    kinds = {panel["viewType"] for panel in panels}
+    assert {"Bar Chart", "Run History Line Plot", "Parameter Importance", "Parallel Coordinates Plot"} <= kinds
+    assert {"Media Browser", "Run Comparer"} <= kinds
+    chosen = {grid["metadata"]["runSets"][0]["filters"]["filters"][0]["value"] for grid in grids}
+    runs = wandb.Api().runs("test-report")
+    assert chosen == {run.summary["protocol_id"] for run in runs}
+    assert len(chosen) == 2
+    assert "| n_fakes | 200 | 300 |" in json.dumps(report.spec)

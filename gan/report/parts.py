@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gan.comparison import table, values
-from gan.runs import METRICS, Run, by_protocol, cells, history
+from gan.runs import METRICS, Run, by_protocol, cells, history, protocol_id
 
 CHOICES = ("data", "model", "loss")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933")  # Okabe and Ito 2008, an olive
@@ -62,6 +62,10 @@ class Part:
     @property
     def protocol(self) -> dict[str, Any]:
         return self.cells[0].runs[0].protocol
+
+    @property
+    def protocol_id(self) -> str:
+        return protocol_id(self.protocol)
 
 
 def parts(runs: Iterable[Run]) -> list[Part]:
