@@ -63,10 +63,10 @@ def read(folder: Path) -> dict:
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """No account: an empty HOME and no WANDB_* variables."""
+    wandb.teardown()  # first, since it takes its own variable out, which must not come back
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    wandb.teardown()
     yield tmp_path
     wandb.teardown()
 
@@ -133,18 +133,19 @@ def test_a_configured_key_means_online(offline, monkeypatch, environment, mode):
 
 @pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
 def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_path, monkeypatch):
+    project = f"test-tracking-{wandb.util.generate_id()}"
     for seed, mode in ((0, "online"), (1, "offline")):
         monkeypatch.setenv("WANDB_MODE", mode)
-        train.train(configure(*SMALL, f"seed={seed}", "logger.project=test-tracking"))
+        train.train(configure(*SMALL, f"seed={seed}", f"logger.project={project}"))
     (folder,) = folders(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "online")
     subprocess.run([Path(sys.executable).with_name("wandb"), "sync", folder], check=True, capture_output=True)
-    runs = list(wandb.Api().runs("test-tracking"))
+    runs = list(wandb.Api().runs(project))
     assert sorted(run.name for run in runs) == ["mnist_5k-mlp-bce-seed0", "mnist_5k-mlp-bce-seed1"]
     for run in runs:
         assert (run.state, run.group, run.config["choices"]["loss"]) == ("finished", "mnist_5k-mlp-bce", "bce")
         assert run.summary["fid_200_best"] > 0
-    (part,) = by_protocol(as_run(*found) for found in tracking.scored_runs("test-tracking")).values()
+    (part,) = by_protocol(as_run(*found) for found in tracking.scored_runs(project)).values()
     local = by_protocol(local_runs([tmp_path]))  # of two runs in one folder the later is left
     assert list(local) == list(by_protocol(part))
     rows = table(part, "fid_200").set_index("cell")
@@ -156,6 +157,6 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
 
 
 def test_a_project_without_scores_is_named(monkeypatch):
-    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=lambda _: []))
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=lambda *_, **__: []))
     with pytest.raises(InputError, match="--project nowhere: none of its 0 runs has ended with scores"):
         tracking.scored_runs("nowhere")
