@@ -159,6 +159,6 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
 
 
 def test_a_project_without_scores_is_named(monkeypatch):
-    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=lambda *_, **__: []))
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=lambda project, filters: []))
     with pytest.raises(InputError, match="--project nowhere: none of its 0 runs has ended with scores"):
         tracking.scored_runs("nowhere")
