@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from gan.errors import InputError
 from gan.images import to_float
+from gan.interruption import ignore_signals
 from gan.priors import normal
 
 
@@ -124,6 +125,7 @@ class ImageData(LightningDataModule):
             ),
             collate_fn=as_fetched,
             num_workers=self.num_workers,
+            worker_init_fn=ignore_signals,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # a loader without its own generator would draw from training's

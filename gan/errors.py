@@ -9,6 +9,10 @@ class Diverged(ArithmeticError):
     """Training left the finite numbers; the run's objective is inf."""
 
 
+class Preempted(Exception):
+    """The machine is wanted for something else; the run is saved, and goes on where it is started again."""
+
+
 def reason(error: BaseException) -> str | None:
     """Return one line for an error that the caller can mend, None for any other."""
     from hydra.errors import InstantiationException
@@ -16,7 +20,7 @@ def reason(error: BaseException) -> str | None:
 
     cause: BaseException | None = error
     while cause is not None:  # Hydra wraps what a constructor raises
-        if isinstance(cause, InputError | MisconfigurationException):
+        if isinstance(cause, InputError | Preempted | MisconfigurationException):
             return " ".join(str(cause).split())
         cause = cause.__cause__
     return " ".join(str(error).split()) if isinstance(error, InstantiationException) else None

@@ -12,6 +12,7 @@ def quiet() -> None:
         ".*will save all extracted features in buffer",  # torchmetrics' Inception Score, 40 MB for 10,000 samples
         ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's call of torch
         ".*your dataloader is not resumable",  # it is: gan.data.Batches starts where global_step says
+        ".*`srun` command is available",  # a run beside a cluster need not be on it
         ".*exists and is not empty",  # the folder of a run that resumes itself
     ):
         warnings.filterwarnings("ignore", message)

@@ -12,7 +12,7 @@ import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 
-from gan.errors import InputError
+from gan.errors import InputError, Preempted
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,17 @@ def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
 
 @contextmanager
 def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
-    """Log the config, and close the run in W&B at the end, as failed after an exception."""
+    """Log the config, and close the run in W&B at the end: as preempted after Preempted, failed after other exceptions."""
     if not isinstance(logger, WandbLogger):
         yield
         return
     try:
         logger.experiment.config.update(config)
         yield
+    except Preempted:
+        logger.experiment.mark_preempting()
+        wandb.finish(exit_code=1)
+        raise
     except BaseException:
         wandb.finish(exit_code=1)
         raise

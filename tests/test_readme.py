@@ -45,9 +45,10 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "make train",
         "make test",
         "wandb sync",
-        "wandb login",  # this and the next three: tests/test_sweeps.py
+        "wandb login",  # this and the next four: tests/test_sweeps.py
         "wandb sweep",
         "wandb agent",
+        "CUDA_VISIBLE_DEVICES=1 wandb agent",
         "python scripts/sweep_local.py",
     )
     assert all(line.startswith(known) for line in COMMANDS), COMMANDS

@@ -90,7 +90,7 @@ class TestFiles:
         OverridesParser.create().parse_overrides(words[1:])
 
     @needs_server
-    def test_the_cli_accepts_it(self, path):
+    def test_the_cli_accepts_it(self, server, path):
         assert created(path)
 
 
@@ -164,6 +164,14 @@ def small(tmp_path: Path, project: str, parameters: dict, *fixed: str, **options
     return path
 
 
+@pytest.fixture
+def server():
+    """A test's own requests must all be known to the server."""
+    before = len(unknown())
+    yield
+    assert unknown()[before:] == []
+
+
 def unknown() -> list[str]:
     """What the stand-in server did not understand; nothing to tell of a real one."""
     try:
@@ -182,7 +190,7 @@ def waited(condition, seconds: float = 120):
 
 
 @needs_server
-def test_two_agents_finish_a_grid_and_every_run_reads_back(tmp_path):
+def test_two_agents_finish_a_grid_and_every_run_reads_back(server, tmp_path):
     sweep = created(small(tmp_path, "test-grid", {"loss": {"values": ["bce", "hinge"]}, "seed": {"values": [0, 1]}}))
     for process in [agent(sweep, tmp_path), agent(sweep, tmp_path)]:
         assert process.wait(300) == 0
@@ -202,11 +210,10 @@ def test_two_agents_finish_a_grid_and_every_run_reads_back(tmp_path):
         assert (run.config["loss"], seed in (0, 1)) == (loss, True)
     cells = {(run.config["choices"]["loss"], run.config["seed"]) for run in runs}
     assert cells == set(itertools.product(("bce", "hinge"), (0, 1)))
-    assert unknown() == []
 
 
 @needs_server
-def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(tmp_path):
+def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(server, tmp_path):
     """SIGTERM to one process, as an agent sends it for early termination."""
     parameters = {"seed": {"values": [0, 1]}, "trainer.max_steps": {"value": 1_000_000}}
     sweep = created(small(tmp_path, "test-stop", parameters, "trainer.log_every_n_steps=10"))
@@ -225,7 +232,7 @@ def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(tmp_path
 
 
 @needs_server
-def test_failed_and_diverged_runs_end_in_their_states_and_the_sweep_goes_on(tmp_path):
+def test_failed_and_diverged_runs_end_in_their_states_and_the_sweep_goes_on(server, tmp_path):
     """A learning rate of 1e30 diverges, and a loss that is not there fails."""
     (tmp_path / "own" / "conf" / "loss").mkdir(parents=True)
     (tmp_path / "own" / "conf" / "loss" / "broken.yaml").write_text("_target_: gan.losses.Nothing\n")
@@ -246,7 +253,7 @@ def test_failed_and_diverged_runs_end_in_their_states_and_the_sweep_goes_on(tmp_
 
 
 @needs_server
-def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(tmp_path):
+def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(server, tmp_path):
     sweep = created(small(tmp_path, "test-kill", {"trainer.max_steps": {"values": [1_000_000, 20]}}))
     process = agent(sweep, tmp_path)
     waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
@@ -256,3 +263,43 @@ def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(tmp_path):
     assert process.wait(120) == 0
     states = {run.config["trainer.max_steps"]: run.state for run in wandb.Api().sweep(sweep).runs}
     assert states == {1_000_000: "crashed", 20: "finished"}
+
+
+@needs_server
+def test_hyperband_stops_poor_runs_which_end_in_good_order(server, tmp_path):
+    """Two runs with a useful learning rate set the bar for a third that learns nothing."""
+    rates = {"values": [1.0e-3, 9.0e-4, 1.0e-9]}
+    budget = ["trainer.max_steps=1000000", "+trainer.max_time=00:00:00:40", "trainer.val_check_interval=100"]
+    rules = {"metric": {"name": "fid_200", "goal": "minimize"}}
+    rules["early_terminate"] = {"type": "hyperband", "min_iter": 2, "eta": 2}
+    sweep = created(small(tmp_path, "test-hyperband", {"optimizer.lr": rates}, *budget, **rules))
+    assert agent(sweep, tmp_path).wait(500) == 0
+    runs = {float(run.config["optimizer.lr"]): run for run in wandb.Api().sweep(sweep).runs}
+    (log,) = tmp_path.glob("agent-*.log")
+    told = {rate for rate, run in runs.items() if f"Stop: {run.id}" in log.read_text()}
+    assert told == {1e-9}
+    assert {run.state for run in runs.values()} == {"finished"}
+    stopped = runs[1e-9]
+    own = json.loads((tmp_path / "outputs" / stopped.group / stopped.id / "metrics.json").read_text())["scores"]
+    assert own["seconds"] < 40
+    for name in ("generator_steps", "fid_200", "fid_200_best"):
+        assert own[name] == stopped.summary[name]
+
+
+@needs_server
+def test_a_preempted_run_is_started_again_and_goes_on_where_it_was(server, tmp_path):
+    """SIGUSR2, as a cluster sends it before it takes a machine away."""
+    budget = {"trainer.max_steps": {"value": 3000}, "seed": {"values": [0]}}
+    sweep = created(small(tmp_path, "test-preempt", budget, "trainer.val_check_interval=500"))
+    process = agent(sweep, tmp_path)
+    (history,) = waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
+    subprocess.run(["pkill", "-USR2", "-f", "train.py .*trainer.max_steps=3000"], check=True)
+    waited(lambda: "preempted at step" in "".join(log.read_text() for log in tmp_path.glob("agent-*.log")))
+    assert process.wait(300) == 0
+    (run,) = wandb.Api().sweep(sweep).runs
+    assert (run.state, run.id) == ("finished", history.parent.name)
+    steps = [json.loads(line)["step"] for line in history.read_text().splitlines()]
+    assert steps == [500, 1000, 1500, 2000, 2500, 3000]
+    logged = [row["trainer/global_step"] for row in run.scan_history() if row.get("fid_200")]
+    assert logged == steps
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1

@@ -147,6 +147,20 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     for run in runs:
         assert (run.state, run.group, run.config["choices"]["loss"]) == ("finished", "mnist_5k-mlp-bce", "bce")
         assert run.summary["fid_200_best"] > 0
+    online, synced = sorted(runs, key=lambda run: run.config["seed"])
+    own = {"seed", "logger", "_wandb"}  # a run's own name, and what the client says of itself
+    assert {k: v for k, v in online.config.items() if k not in own} == {
+        k: v for k, v in synced.config.items() if k not in own
+    }
+    assert (online.tags, online.job_type) == (synced.tags, synced.job_type)
+    assert online.config["choices"] == synced.config["choices"]
+    kept = [{name for name in run.summary.keys() if not name.startswith("_")} for run in (online, synced)]
+    assert kept[0] == kept[1]
+    rows = [
+        [(row["trainer/global_step"], row["images_seen"]) for row in run.scan_history() if row.get("fid_200")]
+        for run in runs
+    ]
+    assert rows[0] == rows[1] == [(10, 640), (20, 1280)]
     (part,) = by_protocol(as_run(*found) for found in tracking.scored_runs(project)).values()
     local = by_protocol(local_runs([tmp_path]))  # of two runs in one folder the later is left
     assert list(local) == list(by_protocol(part))
