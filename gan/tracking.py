@@ -31,7 +31,7 @@ def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
 
 @contextmanager
 def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
-    """Log the config, and close the run in W&B at the end: as preempted after Preempted, failed after other exceptions."""
+    """Log the config, and close the run in W&B at the end: as preempted, or as failed after an exception."""
     if not isinstance(logger, WandbLogger):
         yield
         return

@@ -4,6 +4,7 @@ python scripts/sweep_local.py sweeps/loss.yaml          prints the command
 python scripts/sweep_local.py sweeps/loss.yaml --run    starts it
 
 A grid becomes Hydra's own sweep, random and bayes Optuna's random and TPE samplers; early termination is left out.
+W&B minimises what a sweep file says, a run's best score; Optuna its last one, which is what train.py returns.
 """
 
 import argparse

@@ -154,7 +154,7 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     }
     assert (online.tags, online.job_type) == (synced.tags, synced.job_type)
     assert online.config["choices"] == synced.config["choices"]
-    kept = [{name for name in run.summary.keys() if not name.startswith("_")} for run in (online, synced)]
+    kept = [{name for name in dict(run.summary) if not name.startswith("_")} for run in (online, synced)]
     assert kept[0] == kept[1]
     rows = [
         [(row["trainer/global_step"], row["images_seen"]) for row in run.scan_history() if row.get("fid_200")]
