@@ -5,14 +5,16 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from gan.search.sweeper import StudySweeper
 from gan.trusted import TARGETS
 
 
-def train(cfg: DictConfig) -> float | None:
+def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Wire up data, GAN, callbacks and trainer; fit and score; return the objective, inf if the run diverged."""
     import torch
     from pytorch_lightning import seed_everything
@@ -67,12 +69,12 @@ def train(cfg: DictConfig) -> float | None:
                 trainer.validate(game, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))
-        results.finish(trainer, game, evaluation, Path(cfg.run_dir))
-    return evaluation.scores.get(cfg.objective)
+        scores = results.finish(trainer, game, evaluation, Path(cfg.run_dir))
+    return results.values(scores, cfg.objective, cfg.second_objective)
 
 
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
-def main(cfg: DictConfig) -> float | None:
+def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`; an error that the user can mend ends a single run in one line."""
     from gan.errors import reason
 
@@ -86,4 +88,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    Plugins.instance().register(StudySweeper)
+    if any(word.startswith("hparams_search=") for word in sys.argv):
+        sys.argv.append("--multirun")  # which a config group cannot ask for itself
     main()

@@ -60,8 +60,8 @@ def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
     return config
 
 
-def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
-    """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, and show them."""
+def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
+    """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
     checkpoint = run_dir / LAST
     trainer.save_checkpoint(checkpoint)
     generator = run_dir / GENERATOR
@@ -88,6 +88,14 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     show(run)
     places = {"samples": samples, "checkpoint": [checkpoint], "generator": [generator]}
     show_places(places | {"W&B": tracking.where(trainer.logger)})
+    return run["scores"]
+
+
+def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:
+    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for."""
+    if second and second not in scores:
+        raise InputError(f"second_objective={second}: must be one of {', '.join(scores)}")
+    return (scores[objective], float(scores[second])) if second else scores.get(objective)
 
 
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer) -> dict[str, Any]:

@@ -11,4 +11,4 @@ OWN = tuple(  # modules in the folders that the caller put on the path by name
     for module in pkgutil.iter_modules(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 )
 GENERATORS = ("gan.models.*", "gan.priors.*", *OWN)  # what a generator.yaml may
-TARGETS = ("gan.*", "pytorch_lightning.*", "torch.*", "torchvision.*", *OWN)
+TARGETS = ("gan.*", "optuna.pruners.*", "pytorch_lightning.*", "torch.*", "torchvision.*", *OWN)

@@ -50,6 +50,7 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "wandb agent",
         "CUDA_VISIBLE_DEVICES=1 wandb agent",
         "python scripts/sweep_local.py",
+        "optuna-dashboard",  # tests/test_search.py
     )
     assert all(line.startswith(known) for line in COMMANDS), COMMANDS
     assert len(TRAIN) >= 5
@@ -68,7 +69,7 @@ def test_every_sweep_is_in_the_table_with_its_question():
         assert f"| `{path.stem}` | " in README, path
 
 
-@pytest.mark.parametrize("line", [line for line in TRAIN if " -m " not in line])
+@pytest.mark.parametrize("line", [line for line in TRAIN if " -m " not in line and "hparams_search=" not in line])
 def test_train_commands(configure, tmp_path, finished, line):
     overrides = shlex.split(line, comments=True)[2:]
     if {"data=fashion_mnist", "experiment=mnist_fast"} & set(overrides) and "DATA_DIR" not in os.environ:
@@ -91,6 +92,16 @@ def test_the_multirun_command(tmp_path):
     done = command(*shlex.split(line)[2:], *small)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*/generator.safetensors"))) == 12
+
+
+@pytest.mark.parametrize("line", [line for line in TRAIN if "hparams_search=" in line])
+def test_search_commands(tmp_path, line):
+    small = ["trainer.max_steps=2", "logger=none", "hydra.sweeper.n_trials=2", *FEW_FAKES, *NARROW["dcgan"]]
+    words = shlex.split(line, comments=True)[2:]
+    done = command(*words, *small, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "best: trial" in done.stdout
+    assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])

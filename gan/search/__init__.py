@@ -1,0 +1,1 @@
+"""Optuna studies that outlive their processes: the sweeper, what a trial reports, and what is shown."""

@@ -1,0 +1,81 @@
+"""What a study shows: a line a trial, and in the end the best one, its command, plots and a file of results."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+RESULTS = "optimization_results.yaml"
+
+
+def announce(study: Any, n_trials: int) -> None:
+    """Print the study's name and how far it is."""
+    done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    Console().print(f"study {study.study_name}: {n_trials} trials, {done} of them done", highlight=False)
+
+
+def show(study: Any, number: int, ending: str, values: list[float] | None = None) -> None:
+    """Print a trial that has just ended: its parameters, value and ending, and the best value so far."""
+    trials = study.get_trials(deepcopy=False)
+    params = " ".join(f"{name}={short(value)}" for name, value in trials[number].params.items())
+    words = [f"trial {number}", params, " ".join(f"{value:.2f}" for value in values or []), ending]
+    if len(study.directions) == 1:
+        ended = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
+        ended += values if values and not ending else []
+        words.append(f"best {min(ended):.2f}" if ended else "")
+    Console().print("  ".join(filter(None, words)), highlight=False, soft_wrap=True)
+
+
+def short(value: Any) -> str:
+    """Return a parameter with as many digits as one reads."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def conclude(study: Any, folder: Path, fixed: list[str]) -> None:
+    """Print the best trials' commands; leave their parameters, and plots of the study, in its folder."""
+    console = Console()
+    best = study.best_trials
+    if not best:
+        console.print("no trial has ended with a value", highlight=False)
+        return
+    if len(study.directions) == 1:
+        results = {"name": "optuna", "best_params": best[0].params, "best_value": best[0].value}
+    else:
+        solutions = [{"params": trial.params, "values": trial.values} for trial in best]
+        results = {"name": "optuna", "solutions": solutions}
+    OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
+    kept = [word for word in fixed if not word.startswith(("hparams_search=", "hydra"))]
+    for trial in best[:1] if len(study.directions) == 1 else best:
+        values = ", ".join(f"{value:.2f}" for value in trial.values)
+        words = ["python", "train.py", *kept, *(f"{name}={value}" for name, value in trial.params.items())]
+        console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", highlight=False, soft_wrap=True)
+    for path in [folder / RESULTS, *plots(study, folder)]:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+
+def plots(study: Any, folder: Path) -> list[Path]:
+    """Draw the study's course and which parameters mattered, or the Pareto front of several objectives."""
+    import warnings
+
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from optuna.visualization import matplotlib as draw
+
+    drawings = {"history": draw.plot_optimization_history, "importance": draw.plot_param_importances}
+    if len(study.directions) > 1:
+        drawings = {"pareto_front": draw.plot_pareto_front}
+    paths = []
+    for name, drawing in drawings.items():
+        if name == "importance" and sum(trial.state.name == "COMPLETE" for trial in study.trials) < 2:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of plots that Optuna calls experimental
+            axes = drawing(study)
+        paths.append(folder / f"{name}.png")
+        axes.figure.savefig(paths[-1], dpi=150, bbox_inches="tight")
+        plt.close(axes.figure)
+    return paths
