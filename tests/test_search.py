@@ -23,10 +23,12 @@ TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", "trainer.max_steps=20", "tra
 TINY += [*FEW_FAKES, "logger=none", "hydra.sweeper.heartbeat_s=1"]
 
 
-def start(folder: Path, *overrides: str, search: str = "random", environment: dict | None = None) -> subprocess.Popen:
+def start(folder: Path, *overrides: str, search="random", threads="1", **variables: str) -> subprocess.Popen:
     words = [sys.executable, str(ROOT / "train.py"), f"hparams_search={search}", *TINY, f"hydra.sweep.dir={folder}"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
+    environment |= {"OMP_NUM_THREADS": threads} if threads else {}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-    return subprocess.Popen([*words, *overrides], env=os.environ | (environment or {}), cwd=folder.parent, **options)
+    return subprocess.Popen([*words, *overrides], env=environment, cwd=folder.parent, **options)
 
 
 def study(folder: Path) -> optuna.Study:
@@ -86,7 +88,7 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     (tmp_path / "mine" / "conf" / "loss").mkdir(parents=True)
     (tmp_path / "mine" / "own_losses.py").write_text(
         "import os, sys\n"
-        "def raising(): raise ArithmeticError('no such luck')\n"
+        "def raising(): raise ArithmeticError('on ' + os.environ['OMP_NUM_THREADS'] + ' threads')\n"
         "def leaving(): sys.exit(3)\n"
         "def dying(): os.kill(os.getpid(), 9)\n"
     )
@@ -103,7 +105,8 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
         "hydra.sweeper.n_jobs=2",
         "trainer.log_every_n_steps=5",
         search="grid",
-        environment={"PYTHONPATH": str(tmp_path / "mine")},
+        threads=None,
+        PYTHONPATH=str(tmp_path / "mine"),
     )
     text, _ = process.communicate(timeout=400)
     assert process.returncode == 0, text
@@ -111,7 +114,7 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     assert len(states) == len(study(folder).trials) == 8
     assert states.pop(("bce", 1e-3)) == "COMPLETE"
     assert set(states.values()) == {"FAIL"}
-    assert "no such luck" in text
+    assert f"on {max(1, len(os.sched_getaffinity(0)) // 2)} threads" in text  # the workers share the cores
     assert "diverged" in text
     assert "Traceback" not in text
 

@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -58,7 +59,10 @@ class StudySweeper(Sweeper):
         self.config = config
         options = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
         self.launcher = Plugins.instance().instantiate_launcher(**options)
-        if self.n_jobs > 1 and "BasicLauncher" in type(self.launcher).__name__:
+        kind = type(self.launcher).__name__
+        if self.n_jobs > 1 and kind == "LocalLauncher":  # its jobs share this machine's cores
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.n_jobs)))
+        if self.n_jobs > 1 and kind == "BasicLauncher":
             sys.exit(
                 f"error: hydra.sweeper.n_jobs={self.n_jobs}: Hydra's basic launcher runs one job at a time; "
                 "add hydra/launcher=local, or leave n_jobs at 1"
