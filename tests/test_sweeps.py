@@ -172,13 +172,27 @@ def server():
     assert unknown()[before:] == []
 
 
-def unknown() -> list[str]:
-    """What the stand-in server did not understand; nothing to tell of a real one."""
+def dump() -> dict:
+    """What the stand-in server has received; nothing of a real one."""
     try:
         with urllib.request.urlopen(f"{os.environ['WANDB_BASE_URL']}/__dump") as answer:
-            return [line for line in json.load(answer)["unknown"] if "/sdk/otel/" not in line]  # the client's telemetry
+            return json.load(answer)
     except (urllib.error.HTTPError, ValueError):
-        return []
+        return {}
+
+
+def unknown() -> list[str]:
+    """What the stand-in did not understand, but for the client's telemetry."""
+    return [line for line in dump().get("unknown", []) if "/sdk/otel/" not in line]
+
+
+def models(run) -> list[tuple[str, list[str]]]:
+    """Names and aliases of the models that a run has filed; the stand-in has them, but not for the client's API."""
+    if received := dump():
+        filed = [part for part in received["artifacts"] if part["run"] == run.id and part["type"] == "model"]
+        assert all({"generator.safetensors", "generator.yaml"} <= set(part["files"]) for part in filed)
+        return [(part["name"], part["aliases"]) for part in filed]
+    return [(part.name.split(":")[0], part.aliases) for part in run.logged_artifacts() if part.type == "model"]
 
 
 def waited(condition, seconds: float = 120):
@@ -208,6 +222,10 @@ def test_two_agents_finish_a_grid_and_every_run_reads_back(server, tmp_path):
         assert [row["images_seen"] for row in rows] == [640, 1280]
         assert [file.name for file in run.files() if "samples" in file.name and file.name.endswith(".png")]
         assert (run.config["loss"], seed in (0, 1)) == (loss, True)
+        ((name, aliases),) = models(run)
+        assert name == f"generator-{run.group}"
+        rivals = [other.summary["fid_200_best"] for other in runs if other.group == run.group]
+        assert run.summary["fid_200_best"] > min(rivals) or "best" in aliases
     cells = {(run.config["choices"]["loss"], run.config["seed"]) for run in runs}
     assert cells == set(itertools.product(("bce", "hinge"), (0, 1)))
 
