@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
+from gan.distributed import average, world_size
 from gan.errors import InputError
 
 
@@ -99,8 +100,8 @@ class ADA(Augment):
         self.register_buffer("p", torch.zeros(()))
 
     def adapt(self, real_logits: Tensor) -> None:
-        overfit = real_logits.detach().float().sign().mean() - self.target
-        self.p.add_(overfit.sign() * len(real_logits) / self.ramp_images).clamp_(0, 1)
+        overfit = average(real_logits.float().sign().mean()) - self.target
+        self.p.add_(overfit.sign() * len(real_logits) * world_size() / self.ramp_images).clamp_(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         grid = affine_grid(self.maps(images), list(images.shape), align_corners=False)

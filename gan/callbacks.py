@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gan import tracking
+from gan.distributed import any_process
 from gan.errors import Diverged, InputError
 from gan.images import grid, save_grid
 from gan.metrics.scorer import Scorer
@@ -45,18 +46,20 @@ class Evaluation(Callback):
         self.started = time.monotonic() - self.seconds  # `seconds` of the run that this one resumes
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.finite = True
         if self.scorer:
             self.scorer.reset()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor, batch: Any, *_: Any
     ) -> None:
-        if not torch.isfinite(outputs).all():
-            raise Diverged(f"the generator's samples are not finite at step {trainer.global_step}")
-        if self.scorer:
+        self.finite &= bool(torch.isfinite(outputs).all())
+        if self.scorer and self.finite:
             self.scorer.update(outputs, batch[1])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if any_process(not self.finite):
+            raise Diverged(f"the generator's samples are not finite at step {trainer.global_step}")
         self.step, self.seconds = trainer.global_step, time.monotonic() - self.started
         if self.scorer:
             self.scores = self.scorer.compute()
@@ -92,6 +95,8 @@ class SampleGrid(Callback):
         self.by_class: dict[int, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         z, labels = trainer.val_dataloaders.dataset.tensors
         classes = labels.unique()[: self.rows]
         each = self.columns if len(classes) > 1 else self.columns * self.rows
@@ -133,6 +138,7 @@ class DivergenceGuard(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step % trainer.log_every_n_steps == 0:
-            for name, value in trainer.callback_metrics.items():
-                if name.endswith("_loss") and not torch.isfinite(value):
-                    raise Diverged(f"{name} is {value.item()} at step {trainer.global_step}")
+            losses = {name: value for name, value in trainer.callback_metrics.items() if name.endswith("_loss")}
+            found = [f"{name} is {value.item()}" for name, value in losses.items() if not torch.isfinite(value)]
+            if any_process(bool(found)):
+                raise Diverged(f"{found[0] if found else 'a loss is not finite'} at step {trainer.global_step}")

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gan.augment import Augment
+from gan.distributed import average_gradients, gathered, same_buffers
 from gan.ema import averaged
 from gan.errors import InputError
 from gan.priors import normal
@@ -59,7 +60,7 @@ class GAN(LightningModule):
         self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
-        self.random_states: dict[str, Any] | None = None
+        self.random_states: list[dict[str, Any]] = []  # by rank
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
@@ -111,7 +112,8 @@ class GAN(LightningModule):
     def update(self, optimizer: Optimizer, player: nn.Module, loss: Tensor) -> None:
         """Step a player down the loss's gradient."""
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        loss.backward()  # Lightning's manual_backward makes DDP wait for the other player's gradients
+        average_gradients(player.parameters())
         if self.gradient_clip_val is not None:
             nn.utils.clip_grad_norm_(player.parameters(), self.gradient_clip_val)
         optimizer.step()
@@ -119,6 +121,9 @@ class GAN(LightningModule):
     def sample(self, labels: Tensor) -> Tensor:
         """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z of the prior."""
         return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
+
+    def on_validation_start(self) -> None:
+        same_buffers(self.ema)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch
@@ -140,12 +145,17 @@ class GAN(LightningModule):
         return optimizers, [LambdaLR(o, lambda step: self.schedule(min(step / steps, 1.0))) for o in optimizers]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_states"] = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        checkpoint["random_states"] = gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]
 
     def on_train_start(self) -> None:
-        if self.random_states:
-            torch.set_rng_state(self.random_states["cpu"].cpu())
-            torch.cuda.set_rng_state_all([state.cpu() for state in self.random_states["cuda"]])
+        rank = self.global_rank
+        if rank < len(self.random_states):
+            torch.set_rng_state(self.random_states[rank]["cpu"].cpu())
+            if self.device.type == "cuda" and self.random_states[rank]["cuda"] is not None:
+                torch.cuda.set_rng_state(self.random_states[rank]["cuda"].cpu(), self.device)
+        elif rank > 0:  # the networks start alike everywhere, the noise does not
+            torch.manual_seed(torch.initial_seed() + (rank << 32) + self.global_step)

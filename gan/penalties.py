@@ -10,6 +10,7 @@ images are the augmented ones, which are what D sees.
 import torch
 from torch import Tensor, nn
 
+from gan.distributed import standard_deviation
 from gan.errors import InputError
 
 
@@ -41,7 +42,7 @@ class DRAGAN:
         self.interval = at_least_one("dragan.interval", interval)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
-        noise = (torch.rand_like(real) - 0.5) * real.std()
+        noise = (torch.rand_like(real) - 0.5) * standard_deviation(real)
         return self.weight * off_one(gradients(discriminator, real + noise, labels))
 
 

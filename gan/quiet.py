@@ -13,6 +13,7 @@ def quiet() -> None:
         ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's call of torch
         ".*your dataloader is not resumable",  # it is: gan.data.Batches starts where global_step says
         ".*`srun` command is available",  # a run beside a cluster need not be on it
+        ".*sync_dist=True",  # every process has the scores of all
         ".*exists and is not empty",  # the folder of a run that resumes itself
     ):
         warnings.filterwarnings("ignore", message)

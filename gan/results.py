@@ -11,6 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -52,6 +53,8 @@ def checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
 def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
     """Return a run's whole config, resolved; leave it in the run's folder, and what builds its generator beside it."""
     config = OmegaConf.to_container(cfg, resolve=True)
+    if rank_zero_only.rank:
+        return config
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(config), run_dir / CONFIG)
@@ -62,11 +65,8 @@ def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
 
 def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
     """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
-    checkpoint = run_dir / LAST
-    trainer.save_checkpoint(checkpoint)
-    generator = run_dir / GENERATOR
-    save_file({name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}, generator)
     scorer = evaluation.scorer
+    trainer.save_checkpoint(run_dir / LAST)
     cost = next((callback.measured for callback in trainer.callbacks if isinstance(callback, Cost)), {})
     facts = {
         "images_seen": int(gan.images_seen),
@@ -77,6 +77,15 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     run = {"scores": evaluation.scores | cost | facts}
     if scorer:
         run |= {"floor": scorer.floor, "protocol": scorer.protocol, "best": score_best(trainer, gan, scorer)}
+    if trainer.is_global_zero:
+        leave(run, trainer, gan, evaluation, run_dir)
+    return run["scores"]
+
+
+def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
+    """Write a run's generator and numbers to its folder, to W&B and to the terminal."""
+    generator, scorer = run_dir / GENERATOR, evaluation.scorer
+    save_file({name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}, generator)
     (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
@@ -86,9 +95,8 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
     show(run)
-    places = {"samples": samples, "checkpoint": [checkpoint], "generator": [generator]}
+    places = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
     show_places(places | {"W&B": tracking.where(trainer.logger)})
-    return run["scores"]
 
 
 def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as processes
 from rich.progress import track
 from torch import Tensor, nn
 
 from gan.data import ImageData
+from gan.distributed import gathered, rank
 from gan.errors import InputError
 from gan.images import to_uint8
 from gan.metrics.manifold import NEIGHBOURS
@@ -119,13 +119,9 @@ class Scorer:
 
     def compute(self) -> dict[str, float]:
         """Return the scores of all processes' fakes, in the order in which one process would have made them."""
-        if not distributed():
-            return self.scores(self.batches)
-        shares: list[Any] = [None] * processes.get_world_size()
-        processes.all_gather_object(shares, self.batches)
-        result = [None if rank() else self.scores([b for turn in zip_longest(*shares) for b in turn if b is not None])]
-        processes.broadcast_object_list(result)
-        return result[0]
+        turns = zip_longest(*gathered(self.batches))
+        mine = None if rank() else self.scores([batch for turn in turns for batch in turn if batch is not None])
+        return gathered(mine)[0]
 
     def scores(self, batches: list[Outputs]) -> dict[str, float]:
         """Return the scores of images whose features came in batches, FID named after their number."""
@@ -135,13 +131,3 @@ class Scorer:
         if not self.conditional:
             measured.pop("conditional_accuracy", None)
         return {self.fid_name: measured.pop("fid")} | measured
-
-
-def distributed() -> bool:
-    """Whether this process is one of several that train together."""
-    return processes.is_available() and processes.is_initialized()
-
-
-def rank() -> int:
-    """Return this process's number among those that train together, 0 for a process alone."""
-    return processes.get_rank() if distributed() else 0
