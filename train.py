@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from gan.cluster import ClusterLauncher
 from gan.search.sweeper import StudySweeper
 from gan.trusted import TARGETS
 
@@ -23,7 +24,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.callbacks import Evaluation
     from gan.errors import Diverged
     from gan.gan import GAN
-    from gan.guards import check
+    from gan.guards import check, check_processes
     from gan.metrics.scorer import Scorer
     from gan.quiet import quiet
     from gan.runs import HISTORY
@@ -61,6 +62,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     evaluation = Evaluation(scorer, objective=cfg.objective, history=Path(cfg.run_dir) / HISTORY)
     callbacks = [evaluation, *instantiate(cfg.callbacks).values()]
     trainer = instantiate(cfg.trainer, logger=instantiate(cfg.logger) or False, callbacks=callbacks)
+    check_processes(trainer)
     config = results.start(cfg, shape)
     with tracking.run(trainer.logger, config):
         try:
@@ -88,7 +90,8 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 
 if __name__ == "__main__":
-    Plugins.instance().register(StudySweeper)
+    for plugin in (StudySweeper, ClusterLauncher):
+        Plugins.instance().register(plugin)
     if any(word.startswith("hparams_search=") for word in sys.argv):
         sys.argv.append("--multirun")  # which a config group cannot ask for itself
     main()

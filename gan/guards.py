@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
@@ -24,6 +28,20 @@ def check(gan: GAN, *, channels: int, image_size: int, num_classes: int) -> None
         require_per_sample_gradients(gan.discriminator)
     elif getattr(gan.loss, "needs_lipschitz", False) and gan.weight_clip is None:
         require_spectral_norm(gan.discriminator)
+
+
+def check_processes(trainer: Trainer) -> None:
+    """Raise InputError for a run of a multirun that would start processes itself: each would be a multirun."""
+    launcher = trainer.strategy.launcher
+    starts_processes = (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and not launcher.cluster_environment.creates_processes_externally
+    )
+    if starts_processes and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(
+            f"trainer.devices={trainer.num_devices}: in a multirun a launcher must start a run's processes; "
+            "use hydra/launcher=slurm_ddp, or trainer.devices=1"
+        )
 
 
 def require_per_sample_gradients(discriminator: nn.Module) -> None:

@@ -4,12 +4,13 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.errors import InputError, Preempted
@@ -17,11 +18,15 @@ from gan.errors import InputError, Preempted
 log = logging.getLogger(__name__)
 
 
-def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
+def wandb_logger(*, save_dir: str, ckpt_path: str | None = None, **options: Any) -> WandbLogger:
     """Return a logger that is online where an API key is configured, else offline; WANDB_MODE decides if it is set.
 
-    `options` are those of wandb.init: project, group, name, tags. Never prompts.
+    With ckpt_path "last" it goes on with the run that the folder holds, where it holds one. `options` are those of
+    wandb.init: project, group, name, tags. Never prompts.
     """
+    before = Path(save_dir, "wandb", "latest-run")
+    if ckpt_path == "last" and before.exists() and "WANDB_RUN_ID" not in os.environ:
+        options["id"] = before.resolve().name.rsplit("-", 1)[-1]
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     logger = WandbLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
@@ -29,18 +34,24 @@ def wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
     return logger
 
 
+def speaks(logger: Logger | None) -> bool:
+    """Whether this process logs to W&B: the first one does, for all."""
+    return isinstance(logger, WandbLogger) and not rank_zero_only.rank
+
+
 @contextmanager
 def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
     """Log the config, and close the run in W&B at the end: as preempted, or as failed after an exception."""
-    if not isinstance(logger, WandbLogger):
+    if not speaks(logger):
         yield
         return
     try:
         logger.experiment.config.update(config)
         yield
     except Preempted:
-        logger.experiment.mark_preempting()
-        wandb.finish(exit_code=1)
+        with suppress(Exception):  # Slurm's signals may have ended W&B's own process; what it wrote is kept
+            logger.experiment.mark_preempting()
+            wandb.finish(exit_code=1)
         raise
     except BaseException:
         wandb.finish(exit_code=1)
@@ -50,7 +61,7 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
 
 def summarise(logger: Logger | None, values: dict[str, Any]) -> None:
     """Put final values, nested ones too, into the run's summary."""
-    if isinstance(logger, WandbLogger):
+    if speaks(logger):
         logger.experiment.summary.update(jsonable(values))
 
 
@@ -65,13 +76,13 @@ def jsonable(value: Any) -> Any:
 
 def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
     """Log a picture under a key at a generator step."""
-    if isinstance(logger, WandbLogger):
+    if speaks(logger):
         logger.log_image(key, [str(path)], step=step)
 
 
 def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
     """Log a table of pictures (3, H, W) in [0, 1], a row each, headed by what they are of."""
-    if isinstance(logger, WandbLogger) and rows:
+    if speaks(logger) and rows:
         pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
         logger.log_table(key, columns=[of, "samples"], data=pictures)
 
@@ -81,7 +92,7 @@ def log_generator(logger: Logger | None, files: list[Path], objective: str | Non
 
     The best is the run with the smallest `{objective}_best`. Offline runs cannot know of others.
     """
-    if not isinstance(logger, WandbLogger) or logger.experiment.disabled:
+    if not speaks(logger) or logger.experiment.disabled:
         return
     run = logger.experiment
     artifact = wandb.Artifact(f"generator-{run.group}", type="model", metadata=jsonable(metadata))
@@ -104,7 +115,7 @@ def best_of_group(run: Any, key: str, value: float) -> bool:
 
 def where(logger: Logger | None) -> list[str]:
     """Return the run's page or, for an offline run, the command that uploads it; nothing without a W&B run."""
-    if not isinstance(logger, WandbLogger) or logger.experiment.disabled:
+    if not speaks(logger) or logger.experiment.disabled:
         return []
     run = logger.experiment
     return [f"wandb sync {Path(run.dir).parent}" if run.offline else run.url]

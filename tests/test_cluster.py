@@ -1,0 +1,180 @@
+"""Runs as jobs of a real Slurm: arrays, several processes a run, and runs that are interrupted and go on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.conftest import FEW_FAKES, NARROW, ROOT
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("sbatch") or subprocess.run(["sinfo"], capture_output=True).returncode != 0,
+    reason="needs a Slurm cluster that sbatch can reach",
+)
+
+TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", *FEW_FAKES, "trainer.max_steps=20", "trainer.val_check_interval=10"]
+SLURM = ["hydra.launcher.mem_gb=2", "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=0"]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+
+
+def start(folder: Path, *overrides: str, launcher: str = "slurm", **variables: str) -> subprocess.Popen:
+    words = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, f"hydra.sweep.dir={folder}", *SLURM]
+    words += [f"hydra/launcher={launcher}", *overrides]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(words, env=os.environ | ENVIRONMENT | variables, cwd=folder.parent, **options)
+
+
+def finished(process: subprocess.Popen, timeout: float = 300) -> str:
+    text, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, text
+    return text
+
+
+def job_of(run: Path) -> str:
+    return yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text())["hydra"]["job"]["id"]
+
+
+def until(condition, what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.2)
+
+
+def scores(run: Path) -> dict[str, float]:
+    return json.loads((run / "metrics.json").read_text())["scores"]
+
+
+def wandb_ids(run: Path) -> list[str]:
+    return [path.name.rsplit("-", 1)[1] for path in (run / "wandb").glob("offline-run-*")]
+
+
+def tasks(job: str) -> list[int]:
+    """Return the process ids of a job's tasks: python itself, not srun, which has started it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # of processes that end meanwhile
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"python") and b"submitit.core._submit" in words:
+                found += [int(path.name)] * (f"/.submitit/{job}" in os.readlink(path / "fd" / "1"))
+    return found
+
+
+def test_an_array_over_losses(tmp_path):
+    folder = tmp_path / "sweep"
+    text = finished(start(folder, "loss=bce,hinge,lsgan,rpgan"))
+    runs = sorted(folder.glob("[0-9]*"))
+    assert [run.name.split("-")[3] for run in runs] == ["bce", "hinge", "lsgan", "rpgan"]
+    (array,) = {job_of(run).split("_")[0] for run in runs}
+    assert f"{array}_3" in text
+    for run in runs:
+        assert scores(run)["generator_steps"] == 20
+        assert len(wandb_ids(run)) == 1
+
+
+def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
+    """Twice put back into the queue, once killed -9: the same weights bit for bit, one folder, one W&B run."""
+    folder = tmp_path / "sweep"
+    long = ["trainer.max_steps=6000", "trainer.val_check_interval=500"]
+    process = start(folder, "seed=0", "ema_ramp_up=0.05,0.050", *long)
+    until(lambda: len(list(folder.glob("[01]-*/checkpoints/last.ckpt"))) == 2, "both runs' first scores")
+    run, alone = sorted(folder.glob("[01]-*"))
+    job = job_of(run)
+    last, logs = run / "checkpoints" / "last.ckpt", folder / ".submitit" / job
+
+    def starts() -> int:
+        return sum(path.read_text().count("Starting with") for path in logs.glob("*_log.out"))
+
+    for turn in range(3):
+        known = starts()
+        if turn < 2:
+            subprocess.run(["scontrol", "requeue", job], check=True)
+        else:
+            (pid,) = tasks(job)
+            os.kill(pid, signal.SIGKILL)
+        until(lambda known=known: starts() == known + 1, "the next start")
+        seen = last.stat().st_mtime_ns
+        until(lambda seen=seen: last.stat().st_mtime_ns > seen, "a step further", 60)
+    finished(process)
+    assert scores(run)["generator_steps"] == 6000
+    ours, theirs = (load_file(path / "generator.safetensors") for path in (run, alone))
+    for name in theirs:
+        assert torch.equal(ours[name], theirs[name]), name
+    assert len(set(wandb_ids(run))) == 1
+    assert len(wandb_ids(run)) == 4
+    assert len(list(folder.glob("[0-9]*"))) == 2
+
+
+def test_a_run_over_two_processes_on_one_machine_and_on_two(tmp_path):
+    runs = []
+    for where in ("trainer.devices=2", "trainer.num_nodes=2"):
+        folder = tmp_path / where.replace("=", "-")
+        finished(start(folder, where, "seed=0", launcher="slurm_ddp"))
+        (run,) = folder.glob("[0-9]*")
+        runs.append(run)
+        assert scores(run)["images_seen"] == 2 * 64 * 20
+        assert len(wandb_ids(run)) == 1
+        assert len(list((run / ".hydra").iterdir())) == 3
+        states = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["random_states"]
+        assert len(states) == 2
+        assert not torch.equal(states[0]["cpu"], states[1]["cpu"])
+    one, two = (load_file(run / "generator.safetensors") for run in runs)
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+
+
+def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
+    """Of eight trials one is killed -9 again and again, one diverges, one is pruned; the others end with values."""
+    mine, folder = tmp_path / "mine", tmp_path / "study"
+    (mine / "conf" / "loss").mkdir(parents=True)
+    (mine / "own_losses.py").write_text("import os\ndef dying(): os.kill(os.getpid(), 9)\n")
+    (mine / "conf" / "loss" / "dying.yaml").write_text("_target_: own_losses.dying\n")
+    folder.mkdir()
+    made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
+    rates = [("bce", 1e-3), ("bce", 2e-3), ("dying", 1e-3), ("bce", 3e-3), ("bce", 4e-3), ("bce", 5e-3)]
+    for loss, rate in [*rates, ("bce", 1e-9), ("bce", 1e30)]:
+        made.enqueue_trial({"loss": loss, "optimizer.lr": rate})
+    process = start(
+        folder,
+        "hparams_search=random",
+        "loss=choice(bce,dying)",
+        "optimizer.lr=tag(log, interval(1e-10, 1e31))",
+        "penalty=none",
+        "hydra.sweeper.params=null",
+        f"hydra.searchpath=[file://{mine}/conf]",
+        "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.pruner.n_startup_trials=3",
+        "trainer.max_steps=100",
+        "trainer.val_check_interval=50",
+        "trainer.log_every_n_steps=10",
+        "logger=none",
+        PYTHONPATH=str(mine),
+    )
+    text = finished(process, 400)
+    trials = optuna.load_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db").trials
+    assert len(trials) == 8, text
+    states = {(t.params["loss"], t.params["optimizer.lr"]): t.state.name for t in trials}
+    assert states.pop(("dying", 1e-3)) == "FAIL"
+    assert states.pop(("bce", 1e30)) == "FAIL"
+    assert states.pop(("bce", 1e-9)) == "PRUNED", text
+    assert list(states.values()).count("COMPLETE") >= 3
+    values = {t.number: t.value for t in trials if t.state.name == "COMPLETE"}
+    for number, value in values.items():
+        (run,) = folder.glob(f"{number}-*")
+        assert scores(run)["fid_200"] == pytest.approx(value)
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    assert best["best_value"] == min(values.values())
+    (killed,) = (folder / ".submitit").glob("killed_*")
+    assert killed.read_text().split() == ["137"] * 4
