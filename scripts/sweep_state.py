@@ -74,7 +74,8 @@ def main() -> None:
     console = Console()
     console.print(table)
     done = sum(one["state"] in ("finished", "diverged") for one in found)
-    console.print(f"{done} of {len(found)} have ended; means over seeds: python scripts/compare.py {options.folder}")
+    line = f"{done} of {len(found)} have ended; means over seeds: python scripts/compare.py {options.folder}"
+    console.print(line, soft_wrap=True, highlight=False)
     if options.csv:
         with options.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)

@@ -1,5 +1,6 @@
 """Runs as jobs of a real Slurm: arrays, several processes a run, and runs that are interrupted and go on."""
 
+import csv
 import json
 import os
 import shutil
@@ -81,12 +82,21 @@ def test_an_array_over_losses(tmp_path):
     for run in runs:
         assert scores(run)["generator_steps"] == 20
         assert len(wandb_ids(run)) == 1
+    shutil.rmtree(runs[3])  # as if its job had yet to start
+    words = [sys.executable, str(ROOT / "scripts" / "sweep_state.py"), str(folder), "--csv", str(tmp_path / "all.csv")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "3 of 4 have ended" in done.stdout
+    with (tmp_path / "all.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["state"] for row in table] == ["finished"] * 3 + ["completed"]
+    assert [float(row["score"]) for row in table[:3]] == [scores(run)["fid_200"] for run in runs[:3]]
+    assert table[3]["job"] == f"{array}_3"
 
 
 def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
     """Twice put back into the queue, once killed -9: the same weights bit for bit, one folder, one W&B run."""
     folder = tmp_path / "sweep"
-    long = ["trainer.max_steps=6000", "trainer.val_check_interval=500"]
+    long = ["trainer.max_steps=4000", "trainer.val_check_interval=400"]
     process = start(folder, "seed=0", "ema_ramp_up=0.05,0.050", *long)
     until(lambda: len(list(folder.glob("[01]-*/checkpoints/last.ckpt"))) == 2, "both runs' first scores")
     run, alone = sorted(folder.glob("[01]-*"))
@@ -107,7 +117,7 @@ def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
         seen = last.stat().st_mtime_ns
         until(lambda seen=seen: last.stat().st_mtime_ns > seen, "a step further", 60)
     finished(process)
-    assert scores(run)["generator_steps"] == 6000
+    assert scores(run)["generator_steps"] == 4000
     ours, theirs = (load_file(path / "generator.safetensors") for path in (run, alone))
     for name in theirs:
         assert torch.equal(ours[name], theirs[name]), name
