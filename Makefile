@@ -16,8 +16,8 @@ install: .venv/installed ## make .venv with the pinned dependencies
 train: install ## train the quick start; more options by ARGS="seed=1 trainer.max_steps=1000"
 	$(BIN)/python train.py experiment=quickstart $(ARGS)
 
-test: install ## run the tests; ARGS="-k losses" picks some
-	$(BIN)/python -m pytest $(ARGS)
+test: install ## run the tests on all cores; ARGS="-k losses" picks some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: install ## check style and format
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Train one GAN, score it and return the objective: `python train.py data=mnist_5k model=dcgan loss=hinge`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from gan.cluster import ClusterLauncher
+from gan.machine import MachineLauncher
 from gan.search.sweeper import StudySweeper
 from gan.trusted import TARGETS
 
@@ -78,20 +80,25 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
 def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`; an error that the user can mend ends a single run in one line."""
-    from gan.errors import reason
+    from gan.errors import Preempted, reason
 
     try:
         return train(cfg)
     except Exception as error:
         line = reason(error)
         if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+            if isinstance(error, Preempted) and "SUBMITIT_EXECUTOR" not in os.environ:
+                raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
             raise
-        sys.exit(f"error: {line}")
+        sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {line}")
 
 
 if __name__ == "__main__":
-    for plugin in (StudySweeper, ClusterLauncher):
+    for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
         Plugins.instance().register(plugin)
     if any(word.startswith("hparams_search=") for word in sys.argv):
         sys.argv.append("--multirun")  # which a config group cannot ask for itself
-    main()
+    try:
+        main()
+    except KeyboardInterrupt as error:
+        sys.exit(f"stopped: {error.__cause__ or 'runs that were training are saved as far as they were'}")

@@ -4,8 +4,7 @@ import logging
 import os
 import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -15,7 +14,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
+from gan.display import apart, show_run
 from gan.errors import Preempted
+from gan.machine import ENDING, failed
 
 SUBMITTING = threading.Lock()  # the environment is every thread's
 CLUSTER = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}  # where it is, of no job
@@ -63,9 +64,32 @@ class ClusterLauncher(SlurmLauncher):
             os.environ |= CLUSTER
             executor.update_parameters(**{k if k in shared else f"slurm_{k}": v for k, v in options.items()})
             jobs = executor.map_array(self, *zip(*calls, strict=True))
-        ids = ", ".join(job.job_id for job in jobs)
-        log.info("Slurm jobs %s: they go on without this command; results are in %s", ids, self.config.hydra.sweep.dir)
-        return [outcome(job, words) for job, words in zip(jobs, job_overrides, strict=True)]
+        if len(jobs) > 1:
+            place = self.config.hydra.sweep.dir
+            log.info(
+                "Slurm jobs %s go on without this command too: python scripts/sweep_state.py %s", span(jobs), place
+            )
+        try:
+            return [*self.collected(jobs, job_overrides, initial_job_idx)]
+        except KeyboardInterrupt:
+            if len(jobs) == 1:  # its caller's to end
+                raise
+            sys.exit("not waiting any more; the jobs go on")
+
+    @staticmethod
+    def collected(jobs: list[Any], job_overrides: Sequence[Sequence[str]], number: int) -> Iterator[JobReturn]:
+        """Give what becomes of each job, and show it for several."""
+        for job, words, name in zip(jobs, job_overrides, apart(job_overrides), strict=True):
+            returned = outcome(job, words)
+            if len(jobs) > 1:
+                show_run(number, name, returned)
+            number += 1
+            yield returned
+
+
+def span(jobs: list[Any]) -> str:
+    """Return the ids of one array as Slurm writes them: 17_[0-8]."""
+    return f"{jobs[0].job_id.replace('_', '_[')}-{jobs[-1].job_id.split('_')[-1]}]"
 
 
 @cache
@@ -104,7 +128,6 @@ def outcome(job: Any, words: Sequence[str]) -> JobReturn:
                     return returned
         if over:
             state, place = job.watcher.get_state(job.job_id, mode="cache"), first.paths.stderr
-            failed = JobReturn(overrides=words, status=JobStatus.FAILED)
-            failed.return_value = RuntimeError(f"Slurm job {job.job_id} ended as {state}; see {place}")
-            return failed
-        time.sleep(1)
+            return failed(words, f"Slurm job {job.job_id} ended as {state}; see {place}")
+        if ENDING.wait(1):
+            raise KeyboardInterrupt

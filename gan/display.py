@@ -1,7 +1,9 @@
 """A run's scores as people read them: names, units, and a table on the terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +40,20 @@ def show(run: dict[str, Any]) -> None:
         )
         averaged = {"generator": {"ema": "EMA"}.get(run["protocol"]["generator"], "raw")}
         console.print(text.format(**run["protocol"] | averaged), highlight=False, soft_wrap=True)
+
+
+def show_run(number: int, name: str, job: JobReturn) -> None:
+    """Print how a run of a multirun has ended: with its value, or why it failed."""
+    value = job._return_value
+    words = " ".join([type(value).__name__, *str(value).splitlines()[:1]]) if job.status == JobStatus.FAILED else value
+    ending = f"{words:.2f}" if isinstance(words, float) else "" if words is None else str(words)
+    Console().print("  ".join(filter(None, [f"run {number}", name, ending])), highlight=False, soft_wrap=True)
+
+
+def apart(runs: Sequence[Sequence[str]]) -> list[str]:
+    """Return of each run's overrides what sets it apart from the others."""
+    same = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
+    return [" ".join(word for word in words if word not in same) for words in runs]
 
 
 def show_places(places: dict[str, list]) -> None:

@@ -1,48 +1,54 @@
 """What happens when a run is told to end before its time."""
 
 import os
+import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gan.errors import Preempted
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Interruption(Callback):
     """Ends training in good order at the end of the step in which a signal comes, on all ranks at once.
 
     SIGTERM, as a W&B agent sends to a run that is stopped early: the run is scored, and closed as finished.
-    SIGUSR1 and SIGUSR2, as a cluster sends before it takes a machine away: the run's state is saved to `checkpoint`,
-    and Preempted raised; started again with that checkpoint, the run goes on. Slurm's SIGTERM means the same.
+    SIGUSR1 and SIGUSR2, as a cluster sends before it takes a machine away, and Ctrl-C: the run's state is saved to
+    `checkpoint`, and Preempted raised; started again with that checkpoint, the run goes on. SIGTERM means the same
+    where Slurm sends it, or where it ends a whole multirun. A second Ctrl-C does not wait for the step.
     `interrupted` says whether the run was stopped early.
     """
 
     def __init__(self, checkpoint: str) -> None:
         self.checkpoint = Path(checkpoint)
-        self.interrupted, self.received = False, 0
+        self.interrupted = False
+        self.received: set[int] = set()
         self.taken_over: dict[int, Any] = {}
-        on_slurm = "SLURM_JOB_ID" in os.environ and "WANDB_SWEEP_ID" not in os.environ
-        self.preempting = SIGNALS if on_slurm else SIGNALS[1:]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def receive(number: int, _: Any) -> None:
-            self.received = max(self.received, 2 if number in self.preempting else 1)
+            if number == signal.SIGINT and number in self.received:
+                raise KeyboardInterrupt
+            self.received.add(number)
 
         # in place of Lightning's, which raises, and of a launcher's, which do not wait for the end of a step
         self.taken_over = {number: signal.signal(number, receive) for number in SIGNALS}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        received = self.received
+        urgency = 0 if not self.received else 1 if self.received == {signal.SIGTERM} and stops_early() else 2
         if trainer.world_size > 1:
-            received = int(trainer.strategy.reduce(float(received), reduce_op="max"))
-        if received == 2:
+            urgency = int(trainer.strategy.reduce(float(urgency), reduce_op="max"))
+        if urgency == 2:
             trainer.save_checkpoint(self.checkpoint)
             raise Preempted(f"preempted at step {trainer.global_step}; ckpt_path={self.checkpoint} goes on from there")
-        if received == 1:
+        if urgency == 1:
             self.interrupted = trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,6 +62,19 @@ class Interruption(Callback):
         for number, handler in self.taken_over.items():
             signal.signal(number, handler)
         self.taken_over = {}
+
+
+def stops_early() -> bool:
+    """Whether SIGTERM means that this run is to be scored as it is: not where Slurm or a multirun ends it."""
+    if "WANDB_SWEEP_ID" in os.environ:
+        return "SLURM_JOB_ID" not in os.environ or keeps_its_machine()
+    return "SLURM_JOB_ID" not in os.environ and HydraConfig.get().mode != RunMode.MULTIRUN
+
+
+def keeps_its_machine() -> bool:
+    """Whether Slurm lets this job be, so that a signal came from an agent."""
+    job = subprocess.run(["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
+    return "JobState=RUNNING" in job.stdout and not re.search(r"PreemptTime=\d", job.stdout)
 
 
 def ignore_signals(_: int) -> None:

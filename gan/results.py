@@ -22,10 +22,10 @@ from gan.display import show, show_places
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
-from gan.runs import CONFIG, METRICS, PROTOCOL_ID, protocol_id
+from gan.runs import CONFIG, LAST, METRICS, PROTOCOL_ID, protocol_id
 from gan.trusted import GENERATORS
 
-GENERATOR, LAST = "generator.safetensors", "checkpoints/last.ckpt"
+GENERATOR = "generator.safetensors"
 
 
 class Generator(NamedTuple):
@@ -93,8 +93,10 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
     files, metadata = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG], {"protocol": run.get("protocol")}
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
-    samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
+    if any(getattr(callback, "announces", False) for callback in trainer.callbacks):
+        return
     show(run)
+    samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
     places = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
     show_places(places | {"W&B": tracking.where(trainer.logger)})
 

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from gan.errors import InputError
 
-CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.jsonl"  # that every run leaves in its folder
+# that every run leaves in its folder
+CONFIG, METRICS, HISTORY, LAST = "config.yaml", "metrics.json", "history.jsonl", "checkpoints/last.ckpt"
 
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
 INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")

@@ -3,8 +3,9 @@
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,34 @@ from gan.errors import InputError, Preempted
 log = logging.getLogger(__name__)
 
 
-def wandb_logger(*, save_dir: str, ckpt_path: str | None = None, **options: Any) -> WandbLogger:
+def lasting(use: Callable[..., Any]) -> Callable[..., Any]:
+    """Do again, in a new process of W&B's, what the old one can't: Slurm ends all processes of a job at once."""
+
+    @wraps(use)
+    def used(logger: Logger | None, *args: Any, **options: Any) -> Any:
+        try:
+            return use(logger, *args, **options)
+        except ConnectionError:
+            logger.renew()
+            return use(logger, *args, **options)
+
+    return used
+
+
+class RunLogger(WandbLogger):
+    """Lightning's logger, whose run outlives W&B's own process."""
+
+    log_metrics = lasting(WandbLogger.log_metrics)
+
+    def renew(self) -> None:
+        """Go on with the same run in a new process of W&B's."""
+        for end in (wandb.finish, wandb.teardown):
+            with suppress(ConnectionError):
+                end()
+        self._experiment = wandb.init(**self._wandb_init | {"id": self._experiment.id, "resume": "allow"})
+
+
+def wandb_logger(*, save_dir: str, ckpt_path: str | None = None, **options: Any) -> RunLogger:
     """Return a logger that is online where an API key is configured, else offline; WANDB_MODE decides if it is set.
 
     With ckpt_path "last" it goes on with the run that the folder holds, where it holds one. `options` are those of
@@ -29,14 +57,14 @@ def wandb_logger(*, save_dir: str, ckpt_path: str | None = None, **options: Any)
         options["id"] = before.resolve().name.rsplit("-", 1)[-1]
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
+    logger = RunLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
     logger._wandb_init.pop("anonymous")  # Lightning always sets it, and wandb warns of it
     return logger
 
 
 def speaks(logger: Logger | None) -> bool:
     """Whether this process logs to W&B: the first one does, for all."""
-    return isinstance(logger, WandbLogger) and not rank_zero_only.rank
+    return isinstance(logger, RunLogger) and not rank_zero_only.rank
 
 
 @contextmanager
@@ -49,9 +77,7 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
         logger.experiment.config.update(config)
         yield
     except Preempted:
-        with suppress(Exception):  # Slurm's signals may have ended W&B's own process; what it wrote is kept
-            logger.experiment.mark_preempting()
-            wandb.finish(exit_code=1)
+        close_as_preempted(logger)
         raise
     except BaseException:
         wandb.finish(exit_code=1)
@@ -59,6 +85,21 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
     wandb.finish()
 
 
+@lasting
+def close_as_preempted(logger: RunLogger) -> None:
+    """Close the run, to be started again; a sweep hands it to the next agent."""
+    logger.experiment.mark_preempting()
+    wandb.finish(exit_code=1)
+
+
+@lasting
+def add_to_config(logger: Logger | None, values: dict[str, Any]) -> None:
+    """Add values to the run's config, to filter and group by."""
+    if speaks(logger):
+        logger.experiment.config.update(values)
+
+
+@lasting
 def summarise(logger: Logger | None, values: dict[str, Any]) -> None:
     """Put final values, nested ones too, into the run's summary."""
     if speaks(logger):
@@ -87,6 +128,7 @@ def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any,
         logger.log_table(key, columns=[of, "samples"], data=pictures)
 
 
+@lasting
 def log_generator(logger: Logger | None, files: list[Path], objective: str | None, metadata: dict[str, Any]) -> None:
     """File a generator as a version of its group's model artifact; the group's best run so far gets the alias best.
 

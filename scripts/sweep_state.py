@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from gan.display import apart
 from gan.runs import CONFIG, METRICS, history
 
 COLUMNS = ("run", "parameters", "state", "step", "score", "best", "job")
@@ -25,7 +26,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     runs = sorted(folder.glob("[0-9]*-*"), key=lambda run: int(run.name.split("-")[0]))
     found = [row(run, folder) for run in runs]
     known = {one["job"] for one in found}
-    waiting = [job.name for job in sorted((folder / ".submitit").glob("[0-9]*")) if job.is_dir()]
+    for one, name in zip(found, apart([one["parameters"] for one in found]), strict=True):
+        one["parameters"] = name
+    waiting = [path.parent.name for path in sorted((folder / ".submitit").glob("*/*_submitted.pkl"))]
     return found + [{"state": slurm_state(folder, job), "job": job} for job in waiting if job not in known]
 
 
@@ -35,7 +38,7 @@ def row(run: Path, folder: Path) -> dict[str, Any]:
     words = OmegaConf.load(settings / "overrides.yaml") if (settings / "overrides.yaml").is_file() else []
     hydra = OmegaConf.load(settings / "hydra.yaml").hydra if (settings / "hydra.yaml").is_file() else None
     job = str(OmegaConf.select(hydra, "job.id", throw_on_missing=False) or "") if hydra else ""
-    facts = {"run": run.name, "parameters": " ".join(words), "job": job}
+    facts = {"run": run.name, "parameters": list(words), "job": job}
     objective = OmegaConf.load(run / CONFIG).objective if (run / CONFIG).is_file() else None
     if (run / METRICS).is_file():
         scores = json.loads((run / METRICS).read_text())["scores"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+import wandb
 import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.test_sweeps import created, needs_server, small
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("sbatch") or subprocess.run(["sinfo"], capture_output=True).returncode != 0,
@@ -61,6 +64,10 @@ def wandb_ids(run: Path) -> list[str]:
     return [path.name.rsplit("-", 1)[1] for path in (run / "wandb").glob("offline-run-*")]
 
 
+def in_queue(job: str) -> bool:
+    return bool(subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True).stdout)
+
+
 def tasks(job: str) -> list[int]:
     """Return the process ids of a job's tasks: python itself, not srun, which has started it."""
     found = []
@@ -78,10 +85,13 @@ def test_an_array_over_losses(tmp_path):
     runs = sorted(folder.glob("[0-9]*"))
     assert [run.name.split("-")[3] for run in runs] == ["bce", "hinge", "lsgan", "rpgan"]
     (array,) = {job_of(run).split("_")[0] for run in runs}
-    assert f"{array}_3" in text
+    assert f"Slurm jobs {array}_[0-3] go on without this command too" in text
     for run in runs:
         assert scores(run)["generator_steps"] == 20
         assert len(wandb_ids(run)) == 1
+    for run, line in zip(runs, text.splitlines()[-4:], strict=True):
+        assert line == f"run {run.name[0]}  loss={run.name.split('-')[3]}  {scores(run)['fid_200']:.2f}"
+    until(lambda: not in_queue(array), "Slurm's own end of the jobs")
     shutil.rmtree(runs[3])  # as if its job had yet to start
     words = [sys.executable, str(ROOT / "scripts" / "sweep_state.py"), str(folder), "--csv", str(tmp_path / "all.csv")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -142,6 +152,36 @@ def test_a_run_over_two_processes_on_one_machine_and_on_two(tmp_path):
     one, two = (load_file(run / "generator.safetensors") for run in runs)
     for name in one:
         torch.testing.assert_close(one[name], two[name])
+
+
+@needs_server
+def test_agents_in_an_array_finish_a_sweep_though_one_is_requeued(tmp_path):
+    """Each with a GPU of its own; the requeued one's run goes on where it was, in the same W&B run."""
+    budget = {"trainer.max_steps": {"value": 3000}, "seed": {"values": [0, 1, 2]}}
+    sweep = created(small(tmp_path, "test-slurm-agents", budget, "trainer.val_check_interval=500"))
+    limits = ["cpus_per_task=1", "mem_gb=2", "gpus_per_node=1"]
+    words = [sys.executable, str(ROOT / "scripts" / "slurm_agents.py"), sweep, "--agents", "2", *limits]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    job = re.match(r"Slurm job (\d+): 2 agents; logs in ", done.stdout)[1]
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    assert "TresPerNode=gres:gpu:1" in shown
+    until(lambda: len(list(tmp_path.glob("outputs/*/*/history.jsonl"))) == 2, "both agents' first scores")
+    subprocess.run(["scontrol", "requeue", f"{job}_0"], check=True)
+    until(lambda: not in_queue(job), "the end of the agents", 300)
+    runs = list(wandb.Api().sweep(sweep).runs)
+    logs = "".join(path.read_text() for path in tmp_path.glob("multirun/agents-*/*.log"))
+    assert [run.state for run in runs] == ["finished"] * 3, logs
+    assert "preempted at step" in logs
+    for run in runs:
+        assert run.summary["generator_steps"] == 3000
+        history = tmp_path / "outputs" / run.group / run.id / "history.jsonl"
+        steps = [json.loads(line)["step"] for line in history.read_text().splitlines()]
+        assert steps == [500, 1000, 1500, 2000, 2500, 3000]
+        logged = [row["trainer/global_step"] for row in run.scan_history() if row.get("fid_200")]
+        assert logged == steps[-len(logged) :]  # but for what W&B's process had yet to send when Slurm ended it
 
 
 def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):

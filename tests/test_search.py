@@ -3,20 +3,28 @@
 import json
 import os
 import random
+import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
+from contextlib import closing, suppress
 from pathlib import Path
 
 import optuna
 import pytest
+import wandb
 import yaml
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 import train
+from gan.search.storage import opened
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 
 TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10"]
@@ -34,6 +42,23 @@ def start(folder: Path, *overrides: str, search="random", threads="1", **variabl
 def study(folder: Path) -> optuna.Study:
     (name,) = optuna.get_all_study_names(f"sqlite:///{folder}/study.db")
     return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/study.db")
+
+
+def numbers(folder: Path) -> int:
+    """Return how many trials there are, without making the tables in which they will be."""
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(f"file:{folder}/study.db?mode=ro", uri=True)) as db,
+    ):
+        return db.execute("SELECT count(*) FROM trials").fetchone()[0]
+    return 0
+
+
+def until(condition, what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "hparams_search").glob("*.yaml")), ids=lambda path: path.stem)
@@ -58,8 +83,10 @@ def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
     chance = random.Random(0)
     interrupted = 0
     for _ in range(5):
+        known = numbers(folder)
         process = start(folder, "hydra.sweeper.n_trials=12")
-        time.sleep(chance.uniform(8, 14))
+        until(lambda known=known: numbers(folder) > known, "another trial")
+        time.sleep(chance.uniform(0, 5))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         interrupted += any(trial.state == TrialState.RUNNING for trial in study(folder).trials)
@@ -88,7 +115,8 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     (tmp_path / "mine" / "conf" / "loss").mkdir(parents=True)
     (tmp_path / "mine" / "own_losses.py").write_text(
         "import os, sys\n"
-        "def raising(): raise ArithmeticError('on ' + os.environ['OMP_NUM_THREADS'] + ' threads')\n"
+        "TEXT = '{OMP_NUM_THREADS} threads, GPU {CUDA_VISIBLE_DEVICES}'\n"
+        "def raising(): raise ArithmeticError(TEXT.format(**os.environ))\n"
         "def leaving(): sys.exit(3)\n"
         "def dying(): os.kill(os.getpid(), 9)\n"
     )
@@ -107,6 +135,7 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
         search="grid",
         threads=None,
         PYTHONPATH=str(tmp_path / "mine"),
+        CUDA_VISIBLE_DEVICES="3,5",
     )
     text, _ = process.communicate(timeout=400)
     assert process.returncode == 0, text
@@ -114,18 +143,30 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     assert len(states) == len(study(folder).trials) == 8
     assert states.pop(("bce", 1e-3)) == "COMPLETE"
     assert set(states.values()) == {"FAIL"}
-    assert f"on {max(1, len(os.sched_getaffinity(0)) // 2)} threads" in text  # the workers share the cores
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)  # the workers share the cores, and have a GPU each
+    assert set(re.findall(r"\d+ threads, GPU .*?(?= )", text)) <= {f"{threads} threads, GPU {gpu}" for gpu in (3, 5)}
+    failures = [trial.user_attrs["failure"] for trial in study(folder).trials if trial.state == TrialState.FAIL]
+    assert sum(f"{threads} threads, GPU" in failure for failure in failures) == 2
+    assert sum("died" in failure for failure in failures) == 4  # by signal or by exit
     assert "diverged" in text
     assert "Traceback" not in text
 
 
-def test_a_poor_trial_is_pruned_and_the_study_knows(tmp_path):
+LOGGERS = [
+    "none",
+    pytest.param("wandb", marks=pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server")),
+]
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
     folder = tmp_path / "study"
     folder.mkdir()
     made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
     for _ in range(5):
         made.add_trial(create_trial(value=1.0, intermediate_values={10: 1.0, 20: 1.0}))
-    process = start(folder, "hydra.sweeper.n_trials=6")
+    project = [f"logger={logger}", *(["logger.project=test-pruned"] if logger == "wandb" else [])]
+    process = start(folder, "hydra.sweeper.n_trials=6", *project)
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text
     trial = study(folder).trials[5]
@@ -134,17 +175,108 @@ def test_a_poor_trial_is_pruned_and_the_study_knows(tmp_path):
     (run,) = folder.glob("5-*")
     assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] == 10
     assert "pruned at step 10" in text
+    if logger == "wandb":
+        (place,) = (run / "wandb").glob("run-*")
+        filed = wandb.Api().run(f"test-pruned/{place.name.rpartition('-')[2]}")
+        assert (filed.state, filed.summary["pruned_at_step"]) == ("finished", 10)
+        assert (filed.config["study"], filed.config["trial"]) == ("random-mnist_5k-mlp", 5)
+        assert filed.config["optimizer"]["lr"] == pytest.approx(trial.params["optimizer.lr"])
 
 
-def test_two_processes_share_a_study_from_a_cold_start(tmp_path):
+def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
+    """Such as one on a cluster whose study has gone on without it."""
     folder = tmp_path / "study"
-    processes = [start(folder, "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=null") for _ in range(2)]
+    process = start(folder, "hydra.sweeper.n_trials=1", "trainer.max_steps=1000000")
+    until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
+    mine = study(folder)
+    mine._storage.set_trial_state_values(mine.trials[0]._trial_id, TrialState.FAIL)
+    text, _ = process.communicate(timeout=60)
+    assert "trial 0 is over: nobody waits for this run, which ends" in text
+    (run,) = folder.glob("0-*")
+    assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] < 1000000
+
+
+@pytest.mark.parametrize("launcher", ["basic", "local"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, launcher, number):
+    """By Ctrl-C, kill, and kill -9; a run goes on in the folder of the trial that is its next try."""
+    folder = tmp_path / "study"
+    words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1", "trainer.val_check_interval=50"]
+    process = start(folder, *words, "trainer.max_steps=1000000")
+    until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
+    os.kill(process.pid, number)
+    text, _ = process.communicate(timeout=30)
+    if number != signal.SIGKILL:
+        assert process.returncode == 1, text
+        assert "study stopped; the same command goes on" in text
+        assert "Traceback" not in text
+        assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.WAITING]
+    until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
+    (before,) = folder.glob("0-*/history.jsonl")
+    text, _ = start(folder, *words, "trainer.max_steps=500").communicate(timeout=100)
+    assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.COMPLETE], text
+    (after,) = folder.glob("1-*/history.jsonl")
+    assert after.read_text().startswith(before.read_text())
+    steps = [json.loads(line)["step"] for line in after.read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal", "postgresql"])
+def test_two_processes_share_a_study_from_a_cold_start(tmp_path, storage):
+    folder = tmp_path / "study"
+    places = {"sqlite": f"sqlite:///{folder}/study.db", "journal": f"{folder}/study.log"}
+    if storage == "postgresql" and not os.environ.get("DATABASE_URL", "").startswith(storage):
+        pytest.skip("needs a PostgreSQL server at DATABASE_URL")
+    place = places.get(storage) or os.environ["DATABASE_URL"]
+    words = ["hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=null", f"hydra.sweeper.storage={place}"]
+    words += [f"hydra.sweeper.study_name={os.urandom(4).hex()}"]
+    processes = [start(folder, *words) for _ in range(2)]
     for process in processes:
         text, _ = process.communicate(timeout=200)
         assert process.returncode == 0, text
-    run = [trial for trial in study(folder).trials if "surplus" not in trial.user_attrs]
+    made = optuna.load_study(study_name=words[-1].partition("=")[2], storage=opened(place))
+    run = [trial for trial in made.trials if "surplus" not in trial.user_attrs]
     assert [trial.state.is_finished() for trial in run] == [True] * 4
     assert len(list(folder.glob("[0-9]*/metrics.json"))) == 4
+
+
+def test_a_study_goes_on_with_its_own_space_only(tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
+    space = {"loss": CategoricalDistribution(["bce", "wgan"])}
+    made.add_trial(create_trial(value=1.0, params={"loss": "wgan"}, distributions=space))
+    text, _ = start(folder).communicate(timeout=60)
+    assert text.strip().startswith("error: loss: the study random-mnist_5k-mlp has trials with Categorical")
+    assert "hydra.sweeper.study_name" in text
+    assert len(study(folder).trials) == 1
+
+
+def test_the_dashboard_opens_a_study(tmp_path):
+    folder = tmp_path / "study"
+    assert start(folder, "hydra.sweeper.n_trials=2").wait(100) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    server = subprocess.Popen([program, f"sqlite:///{folder}/study.db", "--port", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        shown = {}
+
+        def asked() -> bool:
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
+                shown.update(json.load(answer))
+            return bool(shown)
+
+        until(asked, "the dashboard", 60)
+        assert [one["study_name"] for one in shown["study_summaries"]] == ["random-mnist_5k-mlp"]
+        number = shown["study_summaries"][0]["study_id"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies/{number}") as answer:
+            trials = json.load(answer)["trials"]
+        assert [trial["state"] for trial in trials] == ["Complete"] * 2
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def test_more_workers_than_the_launcher_has_is_one_line(tmp_path):

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,19 @@ def agent(sweep: str, folder: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
+def signalled(number: int, folder: Path, *words: str) -> None:
+    """Send a signal to the runs of a folder that have been started with these words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # of processes that end meanwhile
+            line = (path / "cmdline").read_bytes().split(b"\0")
+            if os.readlink(path / "cwd") == str(folder) and {*map(str.encode, words)} < {*line}:
+                found.append(int(path.name))
+    assert found
+    for pid in found:
+        os.kill(pid, number)
+
+
 def small(tmp_path: Path, project: str, parameters: dict, *fixed: str, **options) -> Path:
     """Write a sweep file for runs of seconds; scripts and configs are the repository's."""
     for name in ("train.py", "conf", "scripts", "gan"):
@@ -239,7 +253,7 @@ def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(server, 
     for stopped in (1, 2):
         histories = waited(lambda n=stopped: len(h := list(tmp_path.glob("outputs/*/*/history.jsonl"))) == n and h)
         newest = max(histories, key=lambda path: path.stat().st_mtime)
-        subprocess.run(["pkill", "-TERM", "-f", f"train.py .*seed={stopped - 1} trainer.max_steps=1000000"], check=True)
+        signalled(signal.SIGTERM, tmp_path, f"seed={stopped - 1}", "trainer.max_steps=1000000")
         waited(lambda path=newest: (path.parent / "metrics.json").is_file(), 60)
     assert process.wait(120) == 0
     for run in wandb.Api().sweep(sweep).runs:
@@ -275,9 +289,7 @@ def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(server, tm
     sweep = created(small(tmp_path, "test-kill", {"trainer.max_steps": {"values": [1_000_000, 20]}}))
     process = agent(sweep, tmp_path)
     waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
-    found = subprocess.run(["pgrep", "-f", "train.py .*trainer.max_steps=1000000"], capture_output=True, text=True)
-    for pid in found.stdout.split():
-        os.kill(int(pid), signal.SIGKILL)
+    signalled(signal.SIGKILL, tmp_path, "trainer.max_steps=1000000")
     assert process.wait(120) == 0
     states = {run.config["trainer.max_steps"]: run.state for run in wandb.Api().sweep(sweep).runs}
     assert states == {1_000_000: "crashed", 20: "finished"}
@@ -311,7 +323,7 @@ def test_a_preempted_run_is_started_again_and_goes_on_where_it_was(server, tmp_p
     sweep = created(small(tmp_path, "test-preempt", budget, "trainer.val_check_interval=500"))
     process = agent(sweep, tmp_path)
     (history,) = waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
-    subprocess.run(["pkill", "-USR2", "-f", "train.py .*trainer.max_steps=3000"], check=True)
+    signalled(signal.SIGUSR2, tmp_path, "trainer.max_steps=3000")
     waited(lambda: "preempted at step" in "".join(log.read_text() for log in tmp_path.glob("agent-*.log")))
     assert process.wait(300) == 0
     (run,) = wandb.Api().sweep(sweep).runs

@@ -1,5 +1,6 @@
 """What a trial's run tells its study, and what the study tells it."""
 
+import logging
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -8,6 +9,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from gan import tracking
 from gan.search.sweeper import PRUNED
 
+log = logging.getLogger(__name__)
+
 
 class TrialReport(Callback):
     """Reports the objective of trial `number` at each evaluation, and ends the run where the study's pruner says so.
@@ -15,24 +18,47 @@ class TrialReport(Callback):
     A run that is pruned is saved and closed as finished, with `pruned_at_step` in its summary; `interrupted` says so.
     """
 
+    announces = True  # the study shows how its runs end
+
     def __init__(self, *, study_name: str, storage: str, pruner: Any, number: int, objective: str) -> None:
         self.study_name, self.storage, self.pruner, self.number = study_name, storage, pruner, number
         self.objective, self.interrupted = objective, False
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        tracking.add_to_config(trainer.logger, {"study": self.study_name, "trial": self.number})
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < trainer.estimated_stepping_batches:
-            prune = trainer.is_global_zero and self.report(trainer)
-            if trainer.strategy.broadcast(prune):
+            ends = trainer.is_global_zero and self.reported(trainer)
+            if trainer.strategy.broadcast(ends):
                 self.interrupted = trainer.should_stop = True
+
+    def reported(self, trainer: Trainer) -> bool:
+        """Report, and return whether the run is to end; a study out of reach for a while ends nothing."""
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return self.report(trainer)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            log.warning("the study does not hear of step %d: %s", trainer.global_step, error)
+            return False
 
     def report(self, trainer: Trainer) -> bool:
         """Return whether the study gives this trial up, and leave word of it."""
         import optuna
 
-        study = optuna.load_study(study_name=self.study_name, storage=self.storage, pruner=self.pruner)
+        from gan.search import storage
+
+        place = storage.opened(self.storage)
+        study = optuna.load_study(study_name=self.study_name, storage=place, pruner=self.pruner)
+        known = study.get_trials(deepcopy=False)[self.number]
+        if known.state.is_finished():
+            log.warning("trial %d is over: nobody waits for this run, which ends", self.number)
+            return True
         if len(study.directions) > 1:  # no pruner compares these
             return False
-        trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[self.number]._trial_id)
+        trial = optuna.trial.Trial(study, known._trial_id)
         trial.report(float(trainer.callback_metrics[self.objective]), trainer.global_step)
         if not trial.should_prune():
             return False

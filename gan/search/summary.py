@@ -1,11 +1,15 @@
 """What a study shows: a line a trial, and in the end the best one, its command, plots and a file of results."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
 RESULTS = "optimization_results.yaml"
 
@@ -19,13 +23,43 @@ def announce(study: Any, n_trials: int) -> None:
 def show(study: Any, number: int, ending: str, values: list[float] | None = None) -> None:
     """Print a trial that has just ended: its parameters, value and ending, and the best value so far."""
     trials = study.get_trials(deepcopy=False)
-    params = " ".join(f"{name}={short(value)}" for name, value in trials[number].params.items())
-    words = [f"trial {number}", params, " ".join(f"{value:.2f}" for value in values or []), ending]
+    words = [f"trial {number}", parameters(trials[number]), " ".join(f"{value:.2f}" for value in values or []), ending]
     if len(study.directions) == 1:
         ended = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         ended += values if values and not ending else []
         words.append(f"best {min(ended):.2f}" if ended else "")
     Console().print("  ".join(filter(None, words)), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def live(study: Any, n_trials: int) -> Iterator[None]:
+    """Keep a line for each running trial at the end of a terminal: its parameters, its last score, the best so far."""
+    console = Console()
+    if not console.is_terminal:
+        yield
+        return
+
+    def lines() -> Group:
+        trials = study.get_trials(deepcopy=False)
+        values = [trial.value for trial in trials if trial.state.name == "COMPLETE" and len(study.directions) == 1]
+        rows = [progress(trial) for trial in trials if trial.state.name == "RUNNING"]
+        done = sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
+        rows.append(f"{done} of {n_trials} trials done" + (f", best {min(values):.2f}" if values else ""))
+        return Group(*(Text(row, style="dim", no_wrap=True, overflow="ellipsis") for row in rows))
+
+    with Live(get_renderable=lines, console=console, refresh_per_second=1, transient=True):
+        yield
+
+
+def progress(trial: Any) -> str:
+    """Return how far a running trial is."""
+    step, value = max(trial.intermediate_values.items(), default=(0, None))
+    return f"trial {trial.number}  {parameters(trial)}  " + ("..." if value is None else f"step {step:,}: {value:.2f}")
+
+
+def parameters(trial: Any) -> str:
+    """Return a trial's parameters in a line."""
+    return " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
 
 
 def short(value: Any) -> str:

@@ -1,0 +1,77 @@
+"""Runs of a multirun as processes of this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import FEW_FAKES, NARROW, ROOT
+
+TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", *FEW_FAKES, "trainer.max_steps=20", "trainer.val_check_interval=10"]
+OWN = """
+import os, time
+from pathlib import Path
+
+def dying():
+    os.kill(os.getpid(), 9)
+
+def waiting():
+    "Until three other runs have ended."
+    while len(list(Path(os.environ["SWEEP"]).glob("*/metrics.json"))) < 3:
+        time.sleep(0.2)
+    from gan.losses import BCE
+    return BCE()
+"""
+
+
+def start(tmp_path: Path, *overrides: str, launcher: str = "local") -> subprocess.Popen:
+    mine = tmp_path / "mine"
+    (mine / "conf" / "loss").mkdir(parents=True)
+    (mine / "own_losses.py").write_text(OWN)
+    for name in ("dying", "waiting"):
+        (mine / "conf" / "loss" / f"{name}.yaml").write_text(f"_target_: own_losses.{name}\n")
+    words = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
+    words += [f"hydra.sweep.dir={tmp_path}/sweep", f"hydra.searchpath=[file://{mine}/conf]", *overrides]
+    own = {"PYTHONPATH": str(mine), "SWEEP": f"{tmp_path}/sweep", "OMP_NUM_THREADS": "1"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(words, env=os.environ | own, cwd=tmp_path, **options)
+
+
+def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path):
+    """The first can only end when the second process has finished three others, one after another."""
+    process = start(tmp_path, "loss=waiting,dying,bce,hinge,lsgan")
+    text, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    ends = dict(line.removeprefix("run ").split("  ", 1) for line in text.splitlines() if line.startswith("run "))
+    assert list(ends) == ["1", "2", "3", "4", "0"]
+    assert ends.pop("1").startswith("loss=dying  RuntimeError process ")
+    for number, end in ends.items():
+        (run,) = (tmp_path / "sweep").glob(f"{number}-*/metrics.json")
+        loss = run.parent.name.split("-")[3]
+        assert end == f"loss={loss}  {json.loads(run.read_text())['scores']['fid_200']:.2f}"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "local"])
+def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
+    process = start(tmp_path, "seed=0,1,2", "trainer.max_steps=1000000", launcher=launcher)
+    running = {"basic": 1, "local": 2}[launcher]
+    while len(list(tmp_path.glob("sweep/[0-9]-*/checkpoints/last.ckpt"))) < running:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Traceback" not in text
+    assert text.splitlines()[-1].startswith("stopped: ")
+    assert len(list(tmp_path.glob("sweep/[0-9]-*"))) == running
+    for folder in tmp_path.glob("sweep/.submitit/[0-9]*"):
+        while Path(f"/proc/{folder.name}").exists():
+            time.sleep(0.1)
+    for run in tmp_path.glob("sweep/[0-9]-*"):
+        scored = json.loads((run / "history.jsonl").read_text().splitlines()[-1])["step"]
+        assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > scored

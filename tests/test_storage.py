@@ -1,0 +1,96 @@
+"""Where studies lie: no trial is taken twice, and one whose process has died is tried again."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from gan.errors import InputError
+from gan.search import storage
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with"),
+]
+POSTGRESQL = os.environ.get("DATABASE_URL", "").startswith("postgresql")
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def place(request, tmp_path):
+    if request.param == "postgresql" and not POSTGRESQL:
+        pytest.skip("needs a PostgreSQL server at DATABASE_URL")
+    places = {"sqlite": f"sqlite:///{tmp_path}/study.db", "journal": str(tmp_path / "study.log")}
+    return places.get(request.param) or os.environ["DATABASE_URL"]
+
+
+@pytest.fixture
+def study(place, request):
+    return optuna.create_study(study_name=request.node.name + os.urandom(4).hex(), storage=storage.opened(place))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that storages see."""
+    now = SimpleNamespace(monotonic=0.0, time=1e9)
+    monkeypatch.setattr(storage, "time", SimpleNamespace(monotonic=lambda: now.monotonic, time=lambda: now.time))
+    return now
+
+
+def test_no_two_workers_take_the_same_trial(place, study):
+    """With Optuna's own storage on sqlite about 20 of these 60 are taken twice."""
+    for x in range(60):
+        study.enqueue_trial({"x": x})
+
+    def ten(_):
+        mine = optuna.load_study(study_name=study.study_name, storage=storage.opened(place))
+        return [mine.ask().number for _ in range(10)]
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [number for numbers in pool.map(ten, range(6)) for number in numbers]
+    assert sorted(taken) == list(range(60))
+
+
+def test_a_trial_without_signs_of_life_is_tried_again(study, clock):
+    """Also one that died before its first sign; what it has reported is kept, and it is tried once."""
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    trial.report(3.0, step=10)
+    for second in (0, 29):
+        clock.monotonic = second
+        optuna.storages.fail_stale_trials(study)
+        assert [one.state for one in study.trials] == [TrialState.RUNNING]
+    for second in (31, 32, 100):
+        clock.monotonic = second
+        optuna.storages.fail_stale_trials(study)
+        assert [one.state for one in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    again = study.trials[1]
+    assert (again.params, again.intermediate_values) == (trial.params, {10: 3.0})
+    assert again.system_attrs["retry_history"] == [0]
+
+
+def test_a_trial_that_gives_signs_of_life_is_left_alone_whatever_the_time_on_its_machine(study, clock):
+    trial = study.ask()
+    for second in range(0, 100, 20):
+        clock.monotonic, clock.time = second, 1e9 - 1000 * second
+        study._storage.record_heartbeat(trial._trial_id)
+        optuna.storages.fail_stale_trials(study)
+    assert [one.state for one in study.trials] == [TrialState.RUNNING]
+    study.tell(trial, 1.0)
+    study._storage.record_heartbeat(trial._trial_id)  # one that comes late is no error
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("postgresql+psycopg://me:secret@host/db", "holds a password, .* PGPASSWORD"),
+        ("/proc/nowhere/study.log", "hydra.sweeper.storage=/proc/nowhere/study.log: .*No such file"),
+        ("nosuch://host/db", "hydra.sweeper.storage=nosuch://host/db: Can't load plugin"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_one_line(place, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        storage.opened(place)
+    assert "secret" not in str(caught.value)
