@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from gan import tracking
-from gan.search.sweeper import PRUNED
+from gan.search import PRUNED
 
 log = logging.getLogger(__name__)
 

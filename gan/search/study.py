@@ -1,0 +1,84 @@
+"""The study behind a search: a new one, or the one that is there, of the same parameters."""
+
+import functools
+import time
+import warnings
+from typing import Any
+
+import optuna
+from hydra.utils import instantiate
+from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+from optuna.samplers import BaseSampler
+from sqlalchemy.exc import SQLAlchemyError
+
+from gan.errors import InputError
+from gan.search import storage
+
+ALLOWED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*")
+PATIENCE_S = 10  # with a database out of reach, or one whose tables another process is about to make
+
+Space = dict[str, BaseDistribution]
+
+
+def grid(space: Space) -> dict[str, list[Any]]:
+    """Return the values of each parameter of a space of choices and ranges."""
+    return {name: list(OptunaSweeperImpl._to_grid_sampler_choices(part)) for name, part in space.items()}
+
+
+def built(sampler: DictConfig, space: Space) -> BaseSampler:
+    """Return a config's sampler; a grid's values are the space's."""
+    made = instantiate(sampler, _execution_whitelist_=ALLOWED)
+    return made(grid(space)) if isinstance(made, functools.partial) else made
+
+
+def opened(
+    name: str,
+    place: str,
+    *,
+    space: Space,
+    sampler: DictConfig,
+    pruner: DictConfig,
+    directions: list[str],
+    heartbeat_s: int,
+) -> optuna.Study:
+    """Return the study of a name at a place, a new one where there is none.
+
+    A process that joins a study, or goes on with it, draws by chance what the one that made it draws by a seed: it
+    would draw the same. Raises InputError for a storage out of reach, and for a study of other parameters.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, old as they are
+    options = {"study_name": name, "pruner": instantiate(pruner, _execution_whitelist_=ALLOWED)}
+    options["sampler"] = built(sampler, space)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            options["storage"] = storage.opened(place, heartbeat_s)
+            return optuna.create_study(directions=directions, **options)
+        except DuplicatedStudyError:
+            study = optuna.load_study(**options)
+            study.sampler.reseed_rng()
+            check(study, space, directions)
+            return study
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if time.monotonic() > deadline:
+                raise InputError(f"hydra.sweeper.storage={place}: {error}") from error
+            time.sleep(1)
+
+
+def check(study: optuna.Study, space: Space, directions: list[str]) -> None:
+    """Raise InputError where a study has trials that this search's can't be compared with."""
+    remedy = "give this search a hydra.sweeper.study_name of its own"
+    known = [direction.name.lower() for direction in study.directions]
+    if known != directions:
+        raise InputError(f"hydra.sweeper.direction={directions}: the study {study.study_name} has {known}; {remedy}")
+    for trial in study.get_trials(deepcopy=False):
+        for name in space.keys() & trial.distributions:
+            try:
+                check_distribution_compatibility(trial.distributions[name], space[name])
+            except ValueError as error:
+                text = f"{name}: the study {study.study_name} has trials with {trial.distributions[name]}, not "
+                raise InputError(f"{text}{space[name]}; {remedy}") from error

@@ -1,0 +1,78 @@
+"""One evaluation of a run's samples: drawing them, their features, and each score."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from rich.console import Console
+from rich.table import Table
+
+from gan.images import to_uint8
+from gan.metrics.manifold import manifold_scores
+from gan.metrics.scorer import Scorer
+from gan.metrics.scores import frechet, inception_score, kernel
+from gan.trusted import TARGETS
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def timed(task: Callable[[], Any], turns: int) -> tuple[float, Any]:
+    """Return a task's median seconds and its last result."""
+    seconds = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        result = task()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), result
+
+
+@torch.no_grad()
+def measure(overrides: list[str], turns: int) -> None:
+    """Time the parts of an evaluation, each `turns` times."""
+    with initialize_config_dir(str(CONF)):
+        cfg = compose("train", overrides)
+    prior, options = instantiate(cfg.prior, _execution_whitelist_=TARGETS), {"_execution_whitelist_": TARGETS}
+    data = instantiate(
+        cfg.data, seed=0, n_fakes=cfg.metrics.n_fakes, prior=prior, z_dim=cfg.model.generator.z_dim, **options
+    )
+    data.setup()
+    generator = instantiate(cfg.model.generator, **data.shape, **options).eval()
+    extractor = instantiate(cfg.metrics.extractor, **options)
+    with TemporaryDirectory() as cache_dir:
+
+        def real_images() -> Scorer:
+            scorer = Scorer(extractor, data, reference=cfg.metrics.reference, cache_dir=cache_dir)
+            scorer.measure_reals()
+            return scorer
+
+        first, _ = timed(real_images, 1)
+        parts = {}
+        parts["real images, from the cache"], scorer = timed(real_images, turns)
+    reference, samples = scorer.reference, list(data.samples(0))
+    parts["sampling"], fakes = timed(lambda: torch.cat([generator(z, labels) for z, labels in samples]), turns)
+    parts["features"], pairs = timed(lambda: [extractor(to_uint8(part)) for part in fakes.split(500)], turns)
+    features = torch.cat([features for features, _ in pairs]).double()
+    parts["FID"], _ = timed(lambda: frechet(features, reference), turns)
+    parts["KID"], _ = timed(lambda: kernel(features, reference), turns)
+    reals = reference.features.double()
+    parts["precision, recall, density, coverage"], _ = timed(
+        lambda: manifold_scores(reals, reference.radii, features), turns
+    )
+    if pairs[0][1] is not None:
+        logits = torch.cat([logits for _, logits in pairs])
+        parts["Inception Score"], _ = timed(lambda: inception_score(logits), turns)
+    total = sum(parts.values())
+    title = f"one evaluation: {len(fakes):,} fakes, {reference.n:,} reals, {extractor.name}"
+    table = Table("part", "seconds", "share", title=f"{title}, {torch.get_num_threads()} threads")
+    for name, seconds in parts.items():
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / total:.0%}")
+    table.add_section()
+    table.add_row("whole", f"{total:.2f}", "100%")
+    table.add_row("real images, the first time", f"{first:.2f}", "")
+    Console().print(table)

@@ -1,0 +1,71 @@
+"""A search with pruning beside the same search without: images spent, and the best setting that each has found."""
+
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on
+SEEDS = "1,2,3,4,5"  # with which best settings are trained again
+RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=800"]
+RUN += ["trainer.val_check_interval=100", "metrics.n_fakes=2000", "objective=fid_2k", "logger=none"]
+RUN += ["hydra/launcher=local"]
+PRUNERS = {"median": [], "none": ["hydra.sweeper.pruner={_target_:optuna.pruners.NopPruner}"]}
+
+
+def measure(overrides: list[str], turns: int) -> None:
+    """Run hparams_search=optuna both ways with sampler seeds 0 to `turns` - 1, and train the best settings again."""
+    rows = {(turn, name): search(turn, name, overrides) for turn in range(turns) for name in PRUNERS}
+    table = Table("sampler seed", "pruner", "images", "best trial", f"its setting, seeds {SEEDS}", "pruned", "failed")
+    for (turn, name), row in rows.items():
+        again = f"{statistics.mean(row['again']):.1f} ± {statistics.stdev(row['again']):.1f}"
+        states = [str(row["states"].count(state)) for state in ("PRUNED", "FAIL")]
+        table.add_row(str(turn), name, f"{row['images']:,}", f"{row['best']:.1f}", again, *states)
+    Console().print(table)
+    shares = [rows[turn, "median"]["images"] / rows[turn, "none"]["images"] for turn in range(turns)]
+    print(f"images with pruning: {statistics.mean(shares):.0%} of those without; by turn", percentages(shares))
+    found = {key: statistics.mean(row["again"]) for key, row in rows.items()}
+    apart = ", ".join(f"{found[turn, 'median'] - found[turn, 'none']:+.1f}" for turn in range(turns))
+    noise = statistics.mean(statistics.stdev(row["again"]) for row in rows.values())
+    print(f"FID of the best setting, with pruning minus without: {apart}; one seed's standard deviation {noise:.1f}")
+
+
+def percentages(shares: list[float]) -> str:
+    return ", ".join(f"{share:.0%}" for share in shares)
+
+
+def search(turn: int, name: str, overrides: list[str]) -> dict:
+    """Run one search, and its best setting again with other training seeds, unless it has been."""
+    import optuna
+
+    folder = FOLDER / f"{name}-{turn}"
+    sweep = [f"hydra.sweep.dir={folder}", f"hydra.sweeper.sampler.seed={turn}", "hydra.sweeper.n_jobs=2"]
+    run("hparams_search=optuna", *RUN, *PRUNERS[name], *sweep, *overrides)
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    if not (folder / "again").is_dir():
+        words = [f"{key}={value}" for key, value in best["best_params"].items()]
+        run("-m", *RUN, *overrides, *words, f"seed={SEEDS}", f"hydra.sweep.dir={folder}/again")
+    (study,) = optuna.get_all_study_names(f"sqlite:///{folder}/study.db")
+    trials = optuna.load_study(study_name=study, storage=f"sqlite:///{folder}/study.db").trials
+    return {
+        "images": sum(scores(path)["images_seen"] for path in folder.glob("[0-9]*/metrics.json")),
+        "again": [scores(path)["fid_2k"] for path in folder.glob("again/[0-9]*/metrics.json")],
+        "states": [trial.state.name for trial in trials],
+        "best": best["best_value"],
+    }
+
+
+def run(*words: str) -> None:
+    print("python train.py", shlex.join(words), flush=True)
+    subprocess.run([sys.executable, TRAIN, *words], check=True)
+
+
+def scores(path: Path) -> dict[str, float]:
+    return json.loads(path.read_text())["scores"]
