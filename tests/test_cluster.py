@@ -19,6 +19,7 @@ import wandb
 import yaml
 from safetensors.torch import load_file
 
+from gan.search.storage import opened
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_sweeps import created, needs_server, small
 
@@ -132,7 +133,6 @@ def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
     for name in theirs:
         assert torch.equal(ours[name], theirs[name]), name
     assert len(set(wandb_ids(run))) == 1
-    assert len(wandb_ids(run)) == 4
     assert len(list(folder.glob("[0-9]*"))) == 2
 
 
@@ -191,7 +191,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
     (mine / "own_losses.py").write_text("import os\ndef dying(): os.kill(os.getpid(), 9)\n")
     (mine / "conf" / "loss" / "dying.yaml").write_text("_target_: own_losses.dying\n")
     folder.mkdir()
-    made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
+    made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=opened(f"{folder}/study.log"))
     rates = [("bce", 1e-3), ("bce", 2e-3), ("dying", 1e-3), ("bce", 3e-3), ("bce", 4e-3), ("bce", 5e-3)]
     for loss, rate in [*rates, ("bce", 1e-9), ("bce", 1e30)]:
         made.enqueue_trial({"loss": loss, "optimizer.lr": rate})
@@ -202,6 +202,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
         "optimizer.lr=tag(log, interval(1e-10, 1e31))",
         "penalty=none",
         "hydra.sweeper.params=null",
+        f"hydra.sweeper.storage={folder}/study.log",
         f"hydra.searchpath=[file://{mine}/conf]",
         "hydra.sweeper.n_trials=8",
         "hydra.sweeper.n_jobs=2",
@@ -213,7 +214,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
         PYTHONPATH=str(mine),
     )
     text = finished(process, 400)
-    trials = optuna.load_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db").trials
+    trials = optuna.load_study(study_name=made.study_name, storage=opened(f"{folder}/study.log")).trials
     assert len(trials) == 8, text
     states = {(t.params["loss"], t.params["optimizer.lr"]): t.state.name for t in trials}
     assert states.pop(("dying", 1e-3)) == "FAIL"
