@@ -1,5 +1,6 @@
 """A run's scores as people read them: names, units, and a table on the terminal."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,6 +68,13 @@ def label(name: str) -> str:
     """Return a score's name as people write it: fid_2k_best as "FID 2k, best so far"."""
     words = name.replace("_best", ", best so far").replace("_", " ")
     return NAMES.get(name) or ("FID" + words[3:] if name.startswith("fid") else words.capitalize())
+
+
+def short(value: Any, form: str = "{:.3g}") -> str:
+    """Return a parameter with as many digits as one reads; strings that are such numbers, too."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-?\d+", value):
+        value = float(value)
+    return form.format(value) if isinstance(value, float) else str(value)
 
 
 def number(name: str, value: float) -> str:

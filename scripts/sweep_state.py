@@ -13,12 +13,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from gan.display import apart
+from gan.display import apart, short
 from gan.runs import CONFIG, METRICS, history
 
 COLUMNS = ("run", "parameters", "state", "step", "score", "best", "job")
+NUMBERS = ("run", "step", "score", "best")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -38,11 +39,15 @@ def row(run: Path, folder: Path) -> dict[str, Any]:
     words = OmegaConf.load(settings / "overrides.yaml") if (settings / "overrides.yaml").is_file() else []
     hydra = OmegaConf.load(settings / "hydra.yaml").hydra if (settings / "hydra.yaml").is_file() else None
     job = str(OmegaConf.select(hydra, "job.id", throw_on_missing=False) or "") if hydra else ""
+    job = job if "_" in job else ""  # Slurm's are those of arrays
     facts = {"run": run.name, "parameters": list(words), "job": job}
-    objective = OmegaConf.load(run / CONFIG).objective if (run / CONFIG).is_file() else None
+    config = OmegaConf.load(run / CONFIG) if (run / CONFIG).is_file() else OmegaConf.create()
+    objective = config.get("objective")
     if (run / METRICS).is_file():
         scores = json.loads((run / METRICS).read_text())["scores"]
-        facts |= {"state": "diverged" if scores["diverged"] else "finished", "step": scores["generator_steps"]}
+        early = scores["generator_steps"] < config.trainer.max_steps
+        state = "diverged" if scores["diverged"] else "stopped early" if early else "finished"
+        facts |= {"state": state, "step": scores["generator_steps"]}
     else:
         scores = (history(run) or [{}])[-1]
         facts |= {"state": slurm_state(folder, job) if job else "not finished", "step": scores.get("step")}
@@ -58,6 +63,18 @@ def slurm_state(folder: Path, job: str) -> str:
     return SlurmJob(folder / ".submitit" / job, job).state.lower()
 
 
+def table(found: list[dict[str, Any]]) -> Table:
+    """Return the rows as people read them: runs by their numbers, parameters in three digits."""
+    aligned = {name: "right" if name in NUMBERS else "left" for name in COLUMNS}
+    shown = Table(*(Column(name, justify=side, overflow="fold") for name, side in aligned.items()))
+    for one in found:
+        number, words = one.get("run", "").partition("-")[0], one.get("parameters", "").split()
+        parameters = "\n".join(f"{name}={short(value)}" for name, _, value in (word.partition("=") for word in words))
+        others = ("" if one.get(name) is None else short(one[name], "{:.2f}") for name in COLUMNS[2:])
+        shown.add_row(number, parameters, *others)
+    return shown
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the multirun or study")
@@ -66,17 +83,9 @@ def main() -> None:
     found = rows(options.folder)
     if not found:
         sys.exit(f"error: {options.folder}: no runs below; give the folder of a multirun or study")
-    table = Table()
-    for name in COLUMNS:
-        table.add_column(name, justify="right" if name in ("step", "score", "best") else "left", overflow="fold")
-    for one in found:
-        cells = (one.get(name) for name in COLUMNS)
-        table.add_row(
-            *("" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells)
-        )
     console = Console()
-    console.print(table)
-    done = sum(one["state"] in ("finished", "diverged") for one in found)
+    console.print(table(found))
+    done = sum(one["state"] in ("finished", "diverged", "stopped early") for one in found)
     line = f"{done} of {len(found)} have ended; means over seeds: python scripts/compare.py {options.folder}"
     console.print(line, soft_wrap=True, highlight=False)
     if options.csv:

@@ -6,6 +6,9 @@ import shlex
 import shutil
 
 import pytest
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from PIL import Image
 
 import train
@@ -35,6 +38,8 @@ def scored(tmp_path_factory):
 
 
 def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
+    scripts = {path.name for path in (ROOT / "scripts").glob("*.py")}
+    assert set(re.findall(r"scripts/(\w+\.py)", README)) <= scripts
     known = (
         "python train.py",
         "PYTHONPATH=mine python train.py",
@@ -102,6 +107,22 @@ def test_search_commands(tmp_path, line):
     assert done.returncode == 0, done.stderr
     assert "best: trial" in done.stdout
     assert len(list(tmp_path.glob("*/metrics.json"))) == 2
+
+
+@pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", README))
+def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(configure, line):
+    """They are started for real, small, by tests/test_machine.py, test_search.py and test_cluster.py."""
+    words = []
+    for override in OverridesParser.create().parse_overrides([word for word in shlex.split(line)[2:] if word != "-m"]):
+        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
+        words.append(f"{override.key_or_group}={values[0]}" if values else override.input_line)
+    cfg = compose("train", words, return_hydra_config=True)
+    hydra = OmegaConf.to_container(OmegaConf.masked_copy(cfg, "hydra"), resolve=False)["hydra"]
+    chosen = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    launchers = {"local": "gan.machine.MachineLauncher", "slurm": "gan.cluster.ClusterLauncher"}
+    target = launchers.get(chosen.get("hydra/launcher", "").removesuffix("_ddp"))
+    assert hydra["launcher"]["_target_"].endswith(target or "BasicLauncher")
+    assert ("StudySweeper" in hydra["sweeper"]["_target_"]) == ("hparams_search" in chosen)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])

@@ -20,6 +20,7 @@ import wandb
 import yaml
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -75,6 +76,17 @@ def test_each_search_composes_and_says_what_it_costs(configure, path):
     assert f"python train.py hparams_search={path.stem}" in header[1]
     runs = 12 if path.stem == "grid" else sweeper.n_trials
     assert f"{runs} runs" in header[1]
+
+
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "conf" / "hydra" / "sweeper" / "pruner").glob("*.yaml")], ids=lambda p: p.stem
+)
+def test_each_pruner_is_one_of_optunas(configure, path):
+    words = ["hparams_search=optuna", f"hydra/sweeper/pruner={path.stem}"]
+    cfg = compose("train", words, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    pruner = instantiate(cfg.callbacks.search.pruner, _execution_whitelist_="optuna.pruners.*")
+    assert isinstance(pruner, optuna.pruners.BasePruner)
 
 
 def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
@@ -285,6 +297,14 @@ def test_the_dashboard_opens_a_study(tmp_path):
     finally:
         server.terminate()
         server.wait(10)
+
+
+def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path):
+    text, _ = start(tmp_path / "study", "optimizer.lrr=choice(1,2)").communicate(timeout=60)
+    assert text.strip().startswith("error: Could not override 'optimizer.lrr'.")
+    assert "Did you mean: 'lr'?" in text
+    assert "Traceback" not in text
+    assert numbers(tmp_path / "study") == 0
 
 
 def test_more_workers_than_the_launcher_has_is_one_line(tmp_path):

@@ -42,6 +42,7 @@ def opened(
     sampler: DictConfig,
     pruner: DictConfig,
     directions: list[str],
+    objectives: list[str],
     heartbeat_s: int,
 ) -> optuna.Study:
     """Return the study of a name at a place, a new one where there is none.
@@ -57,7 +58,9 @@ def opened(
     while True:
         try:
             options["storage"] = storage.opened(place, heartbeat_s)
-            return optuna.create_study(directions=directions, **options)
+            study = optuna.create_study(directions=directions, **options)
+            study.set_metric_names(objectives)
+            return study
         except DuplicatedStudyError:
             study = optuna.load_study(**options)
             study.sampler.reseed_rng()

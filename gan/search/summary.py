@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from omegaconf import OmegaConf
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
+
+from gan.display import label, number, short
 
 RESULTS = "optimization_results.yaml"
 
@@ -62,12 +65,7 @@ def parameters(trial: Any) -> str:
     return " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
 
 
-def short(value: Any) -> str:
-    """Return a parameter with as many digits as one reads."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def conclude(study: Any, folder: Path, fixed: list[str]) -> None:
+def conclude(study: Any, folder: Path, fixed: list[str], objectives: list[str]) -> None:
     """Print the best trials' commands; leave their parameters, and plots of the study, in its folder."""
     console = Console()
     best = study.best_trials
@@ -81,15 +79,16 @@ def conclude(study: Any, folder: Path, fixed: list[str]) -> None:
         results = {"name": "optuna", "solutions": solutions}
     OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
     kept = [word for word in fixed if not word.startswith(("hparams_search=", "hydra"))]
-    for trial in best[:1] if len(study.directions) == 1 else best:
-        values = ", ".join(f"{value:.2f}" for value in trial.values)
+    for trial in best[:1] if len(study.directions) == 1 else sorted(best, key=lambda trial: trial.values):
+        named = zip(objectives, trial.values, strict=True)
+        values = ", ".join(f"{label(name)} {number(name, int(v) if v.is_integer() else v)}" for name, v in named)
         words = ["python", "train.py", *kept, *(f"{name}={value}" for name, value in trial.params.items())]
         console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", highlight=False, soft_wrap=True)
-    for path in [folder / RESULTS, *plots(study, folder)]:
+    for path in [folder / RESULTS, *plots(study, folder, [label(name) for name in objectives])]:
         console.print(f"  {path}", highlight=False, soft_wrap=True)
 
 
-def plots(study: Any, folder: Path) -> list[Path]:
+def plots(study: Any, folder: Path, names: list[str]) -> list[Path]:
     """Draw the study's course and which parameters mattered, or the Pareto front of several objectives."""
     import warnings
 
@@ -99,16 +98,24 @@ def plots(study: Any, folder: Path) -> list[Path]:
     from matplotlib import pyplot as plt
     from optuna.visualization import matplotlib as draw
 
-    drawings = {"history": draw.plot_optimization_history, "importance": draw.plot_param_importances}
-    if len(study.directions) > 1:
-        drawings = {"pareto_front": draw.plot_pareto_front}
+    several = len(study.directions) > 1
+    ended = sum(trial.state.name == "COMPLETE" for trial in study.trials)
+    drawings = {
+        "pareto_front": partial(draw.plot_pareto_front, target_names=names) if several else None,
+        "history": partial(draw.plot_optimization_history, target_name=names[0]) if not several else None,
+        "importance": partial(draw.plot_param_importances, target_name=names[0]) if not several and ended > 1 else None,
+    }
     paths = []
     for name, drawing in drawings.items():
-        if name == "importance" and sum(trial.state.name == "COMPLETE" for trial in study.trials) < 2:
+        if not drawing:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of plots that Optuna calls experimental
             axes = drawing(study)
+        if name == "history" and study.best_value > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
         paths.append(folder / f"{name}.png")
         axes.figure.savefig(paths[-1], dpi=150, bbox_inches="tight")
         plt.close(axes.figure)

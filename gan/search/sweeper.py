@@ -6,9 +6,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -46,7 +48,7 @@ class StudySweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
+        self.config, self.loader = config, hydra_context.config_loader
         context = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
         self.launcher = Plugins.instance().instantiate_launcher(**context)
         self.in_process = isinstance(self.launcher, BasicLauncher)
@@ -56,6 +58,13 @@ class StudySweeper(Sweeper):
                 f"error: hydra.sweeper.n_jobs={self.n_jobs}: Hydra's basic launcher runs one job at a time; "
                 "add hydra/launcher=local, or leave n_jobs at 1"
             )
+
+    def compose(self, words: list[str]) -> None:
+        """End the command where overrides do not fit the config, as no trial's would."""
+        try:
+            self.loader.load_sweep_config(self.config, words)
+        except HydraException as error:
+            sys.exit("error: " + " ".join(f"{error} {error.__cause__ or ''}".split()))
 
     def sweep(self, arguments: list[str]) -> None:
         from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
@@ -68,13 +77,15 @@ class StudySweeper(Sweeper):
         space, fixed, others = create_params_from_overrides(words)
         space = {name: distribution for name, distribution in space.items() if name not in fixed}
         fixed = [*(f"{name}={value}" for name, value in fixed.items()), *others]
+        self.compose([*(f"{name}={first(part)}" for name, part in space.items()), *fixed])
         n_trials = self.n_trials
         if "GridSampler" in self.options["sampler"]._target_:
             n_trials = min(n_trials, math.prod(map(len, studies.grid(space).values())))
+        objectives = [self.config.objective, self.config.second_objective][: len(self.options["directions"])]
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            study = studies.opened(self.name, self.storage, space=space, **self.options)
+            study = studies.opened(self.name, self.storage, space=space, objectives=objectives, **self.options)
         except InputError as error:
             sys.exit(f"error: {' '.join(str(error).split())}")
         announce(study, n_trials)
@@ -88,4 +99,9 @@ class StudySweeper(Sweeper):
                     together(lambda _: workers.work(), range(self.n_jobs), n_threads=self.n_jobs)
         except KeyboardInterrupt:
             sys.exit("study stopped; the same command goes on, first with the trials that were running")
-        conclude(study, folder, fixed)
+        conclude(study, folder, fixed, objectives)
+
+
+def first(distribution: Any) -> Any:
+    """Return a value of a parameter's."""
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low

@@ -17,7 +17,7 @@ SEEDS = "1,2,3,4,5"  # with which best settings are trained again
 RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=800"]
 RUN += ["trainer.val_check_interval=100", "metrics.n_fakes=2000", "objective=fid_2k", "logger=none"]
 RUN += ["hydra/launcher=local"]
-PRUNERS = {"median": [], "none": ["hydra.sweeper.pruner={_target_:optuna.pruners.NopPruner}"]}
+PRUNERS = ("median", "none")
 
 
 def measure(overrides: list[str], turns: int) -> None:
@@ -47,7 +47,7 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
 
     folder = FOLDER / f"{name}-{turn}"
     sweep = [f"hydra.sweep.dir={folder}", f"hydra.sweeper.sampler.seed={turn}", "hydra.sweeper.n_jobs=2"]
-    run("hparams_search=optuna", *RUN, *PRUNERS[name], *sweep, *overrides)
+    run("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *RUN, *sweep, *overrides)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     if not (folder / "again").is_dir():
         words = [f"{key}={value}" for key, value in best["best_params"].items()]
