@@ -56,13 +56,15 @@ def space(name: str, parameter: dict[str, Any]) -> str:
     return spaces[kind]
 
 
-def multirun(sweep: dict[str, Any]) -> list[str]:
-    """Return train.py's arguments for a sweep file's content."""
+def multirun(name: str, sweep: dict[str, Any]) -> list[str]:
+    """Return train.py's arguments for a sweep file's content: a grid's are Hydra's own, others' a study's of a name."""
     fixed = [word for word in sweep["command"] if "=" in word]
     parameters, method = sweep["parameters"], sweep["method"]
     if method == "grid":
         grid = {name: p.get("values", [p.get("value")]) for name, p in parameters.items()}
         return ["-m", *fixed, *(f"{name}={','.join(map(literal, values))}" for name, values in grid.items())]
-    search = ["hydra/sweeper=optuna", f"hydra/sweeper/sampler={SAMPLERS[method]}"]
-    search += [f"hydra.sweeper.n_trials={sweep.get('run_cap', RUNS)}", "hydra.sweeper.direction=minimize"]
+    pruner = "hyperband" if "early_terminate" in sweep else "none"
+    search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", f"hydra/sweeper/pruner={pruner}"]
+    search += [f"hydra.sweeper.study_name={name}", f"hydra.sweep.dir=multirun/{name}", "callbacks=search"]
+    search += [f"hydra.sweeper.n_trials={sweep.get('run_cap', RUNS)}"]
     return ["-m", *search, *fixed, *(f"{name}={space(name, p)}" for name, p in parameters.items())]

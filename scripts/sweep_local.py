@@ -3,8 +3,9 @@
 python scripts/sweep_local.py sweeps/loss.yaml          prints the command
 python scripts/sweep_local.py sweeps/loss.yaml --run    starts it
 
-A grid becomes Hydra's own sweep, random and bayes Optuna's random and TPE samplers; early termination is left out.
-W&B minimises what a sweep file says, a run's best score; Optuna its last one, which is what train.py returns.
+A grid becomes Hydra's own sweep, random and bayes an Optuna study by the random and TPE samplers, early termination
+its Hyperband; the same command goes on with the study that it has begun. W&B minimises what a sweep file says, a run's
+best score; Optuna its last one, which is what train.py returns.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def main() -> None:
     if not arguments.sweep.is_file():
         parser.error(f"{arguments.sweep}: no such file")
     try:
-        words = multirun(yaml.safe_load(arguments.sweep.read_text()))
+        words = multirun(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text()))
     except InputError as error:
         parser.error(f"{arguments.sweep}: {error}")
     replaced = {override.partition("=")[0] for override in arguments.overrides}

@@ -86,7 +86,7 @@ class TestFiles:
         assert sweep["metric"]["name"] == ("fid" if "early_terminate" in sweep else "fid_best")
 
     def test_its_multirun_parses_and_starts_as_it_stands(self, path):
-        words = multirun(read(path))
+        words = multirun(path.stem, read(path))
         assert words[0] == "-m"
         OverridesParser.create().parse_overrides(words[1:])
 
@@ -129,6 +129,15 @@ def test_a_sweep_runs_without_a_server(tmp_path):
         "0-mnist_5k-dcgan-bce-seed0",
         "1-mnist_5k-dcgan-hinge-seed0",
     ]
+
+
+def test_a_search_runs_without_a_server_as_a_study(tmp_path):
+    small = ["hydra.sweeper.n_trials=2", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
+    done = command("sweeps/hyperband.yaml", "--run", *small, script="scripts/sweep_local.py")
+    assert done.returncode == 0, done.stderr
+    assert "study hyperband: 2 trials" in done.stdout
+    assert "best: trial" in done.stdout
+    assert len(list(tmp_path.glob("[0-9]*/metrics.json"))) == 2
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend
@@ -28,7 +28,7 @@ class Heartbeats(BaseHeartbeat):
     heartbeat_s: int
 
     def record_heartbeat(self, trial_id: int) -> None:
-        with suppress(UpdateFinishedTrialError):  # given up by another process
+        with suppress(UpdateFinishedTrialError, StorageInternalError):  # given up by another process; out of reach
             self.set_trial_system_attr(trial_id, BEAT, time.time())
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:

@@ -49,7 +49,7 @@ class Workers:
                 wanted = len(self.started()) + self.asked < self.n_trials
                 self.asked += wanted
             if wanted:
-                self.study.optimize(self.objective, n_trials=1, catch=(TrialFailed,))
+                self.take()
                 continue
             running = {trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
             if not running:
@@ -59,6 +59,15 @@ class Workers:
                 self.told = True
             ENDING.wait(1)
             fail_stale_trials(self.study)
+
+    def take(self) -> None:
+        """Run the trial that is next."""
+        try:
+            self.study.optimize(self.objective, n_trials=1, catch=(TrialFailed,))
+        except ValueError as error:
+            if not str(error).startswith("Cannot tell a"):
+                raise
+            log.warning("a trial was taken for dead, and is tried again by another worker")
 
     def started(self) -> list[int]:
         """Return the numbers of the trials that have been started; one that is tried again counts once."""
