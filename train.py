@@ -96,7 +96,8 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
 if __name__ == "__main__":
     for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
         Plugins.instance().register(plugin)
-    if any(word.startswith("hparams_search=") for word in sys.argv):
+    options = {word.partition("=")[0] for word in sys.argv}
+    if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
         sys.argv.append("--multirun")  # which a config group cannot ask for itself
     try:
         main()

@@ -307,6 +307,12 @@ def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path
     assert numbers(tmp_path / "study") == 0
 
 
+def test_what_a_search_amounts_to_can_be_shown(tmp_path):
+    text, _ = start(tmp_path / "study", "--cfg", "hydra", "--package", "hydra.sweeper").communicate(timeout=60)
+    assert yaml.safe_load(text)["study_name"].startswith("random-")
+    assert not (tmp_path / "study").exists()
+
+
 def test_more_workers_than_the_launcher_has_is_one_line(tmp_path):
     process = start(tmp_path / "study", "hydra.sweeper.n_jobs=2")
     text, _ = process.communicate(timeout=60)
