@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
-N_JOBS, N_TRIALS = 2, 16
+N_JOBS, N_TRIALS = 2, 32
 RUN = ["model=mlp", "trainer=cpu", "logger=none", "metrics.n_fakes=200", "objective=fid_200"]
 RUN += ["trainer.val_check_interval=100000", "hydra/launcher=local", "trainer.max_steps=range(1,100000)"]
 SWEEPERS = {
@@ -22,14 +22,14 @@ SWEEPERS = {
 
 
 def measure(overrides: list[str], turns: int) -> None:
-    """Run the same trials, from 100 to 3,000 steps, under both sweepers in turn."""
+    """Run the same trials, from 50 to 1,500 steps, under both sweepers in turn."""
     idle: dict[str, list[float]] = {name: [] for name in SWEEPERS}
     for turn in range(turns):
         for name, words in SWEEPERS.items():
             with TemporaryDirectory() as folder:
                 idle[name].append(share_idle(Path(folder), [*RUN, *words, *overrides], random.Random(turn)))
             print(f"turn {turn + 1} of {turns}: {name}: {idle[name][-1]:.1%} idle", flush=True)
-    title = f"{N_JOBS} workers, {N_TRIALS} trials of 100 to 3,000 steps, {turns} turns"
+    title = f"{N_JOBS} workers, {N_TRIALS} trials of 50 to 1,500 steps, {turns} turns"
     table = Table("sweeper", "idle, median", "least", "most", title=title)
     for name, shares in idle.items():
         table.add_row(name, *(f"{share:.1%}" for share in (statistics.median(shares), min(shares), max(shares))))
@@ -42,7 +42,7 @@ def share_idle(folder: Path, words: list[str], chance: random.Random) -> float:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(study_name="lengths", storage=storage)
     for _ in range(N_TRIALS):
-        study.enqueue_trial({"trainer.max_steps": round(100 * 30 ** chance.random())})
+        study.enqueue_trial({"trainer.max_steps": round(50 * 30 ** chance.random())})
     sweep = [f"hydra.sweeper.{name}" for name in (f"storage={storage}", "study_name=lengths", f"n_jobs={N_JOBS}")]
     sweep += [f"hydra.sweeper.n_trials={N_TRIALS}", f"hydra.sweep.dir={folder}"]
     subprocess.run([sys.executable, TRAIN, "-m", *words, *sweep], check=True, stdout=subprocess.DEVNULL)
