@@ -14,8 +14,8 @@ from rich.table import Table
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on
 SEEDS = "1,2,3,4,5"  # with which best settings are trained again
-RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=800"]
-RUN += ["trainer.val_check_interval=100", "metrics.n_fakes=2000", "objective=fid_2k", "logger=none"]
+RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=500"]
+RUN += ["trainer.val_check_interval=50", "metrics.n_fakes=2000", "objective=fid_2k", "logger=none"]
 RUN += ["hydra/launcher=local"]
 PRUNERS = ("median", "none")
 
