@@ -200,6 +200,25 @@ def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
         assert filed.config["optimizer"]["lr"] == pytest.approx(trial.params["optimizer.lr"])
 
 
+def test_two_objectives_end_in_a_pareto_front(tmp_path):
+    folder = tmp_path / "study"
+    space = ["trainer.max_steps=range(10,30)", "data.batch_size=choice(16,32)"]
+    process = start(folder, "hydra.sweeper.n_trials=3", *space, search="multi_objective")
+    text, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, text
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())["solutions"]
+    values = [one["values"] for one in best]
+    assert not any(a[0] <= b[0] and a[1] <= b[1] for a in values for b in values if a != b)
+    shown = re.findall(r"best: trial (\d+), FID 200 (\S+), Images seen (\S+)", text)
+    for one, front in zip(sorted(values), shown, strict=True):
+        (run,) = folder.glob(f"{front[0]}-*/metrics.json")
+        scores = json.loads(run.read_text())["scores"]
+        assert [scores["fid_200"], scores["images_seen"]] == one
+        assert front[1:] == (f"{one[0]:.2f}", f"{one[1]:,.0f}")
+    assert (folder / "pareto_front.png").is_file()
+    assert [study(folder).metric_names] == [["fid_200", "images_seen"]]
+
+
 def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
     """Such as one on a cluster whose study has gone on without it."""
     folder = tmp_path / "study"
