@@ -14,8 +14,8 @@ from rich.table import Table
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on
 SEEDS = "1,2,3,4,5"  # with which best settings are trained again
-RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=500"]
-RUN += ["trainer.val_check_interval=50", "metrics.n_fakes=2000", "objective=fid_2k", "logger=none"]
+RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=300"]
+RUN += ["trainer.val_check_interval=30", "metrics.n_fakes=1000", "objective=fid_1k", "logger=none"]
 RUN += ["hydra/launcher=local"]
 PRUNERS = ("median", "none")
 
@@ -56,7 +56,7 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
     trials = optuna.load_study(study_name=study, storage=f"sqlite:///{folder}/study.db").trials
     return {
         "images": sum(scores(path)["images_seen"] for path in folder.glob("[0-9]*/metrics.json")),
-        "again": [scores(path)["fid_2k"] for path in folder.glob("again/[0-9]*/metrics.json")],
+        "again": [scores(path)["fid_1k"] for path in folder.glob("again/[0-9]*/metrics.json")],
         "states": [trial.state.name for trial in trials],
         "best": best["best_value"],
     }
