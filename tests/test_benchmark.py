@@ -11,6 +11,15 @@ def test_an_evaluation_is_measured_part_by_part():
         assert f"│ {part} " in done.stdout
 
 
+def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again(tmp_path):
+    small = ["model.generator.width=4", "model.discriminator.width=4", "trainer.max_steps=2"]
+    small += ["trainer.val_check_interval=1", "hydra.sweeper.n_trials=2"]
+    done = command("pruning", *small, "--turns", "1", script="scripts/benchmark.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "images with pruning: 100% of those without" in done.stdout  # of two trials none is pruned
+    assert len(list(tmp_path.glob("multirun/pruning/*-0/again/*/metrics.json"))) == 2 * 5
+
+
 def test_help_says_what_each_benchmark_measures():
     done = command("--help", script="scripts/benchmark.py")
     for path in (ROOT / "scripts" / "benchmarks").glob("*.py"):

@@ -14,7 +14,8 @@ from rich.table import Table
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on
 SEEDS = "1,2,3,4,5"  # with which best settings are trained again
-RUN = ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=300"]
+RUN = ["experiment=quickstart", "penalty=r1"]
+RUN += ["model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=300"]
 RUN += ["trainer.val_check_interval=30", "metrics.n_fakes=1000", "objective=fid_1k", "logger=none"]
 RUN += ["hydra/launcher=local"]
 PRUNERS = ("median", "none")
@@ -51,7 +52,8 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     if not (folder / "again").is_dir():
         words = [f"{key}={value}" for key, value in best["best_params"].items()]
-        run("-m", *RUN, *overrides, *words, f"seed={SEEDS}", f"hydra.sweep.dir={folder}/again")
+        words += [word for word in overrides if not word.startswith("hydra.sweeper.")]
+        run("-m", *RUN, *words, f"seed={SEEDS}", f"hydra.sweep.dir={folder}/again")
     (study,) = optuna.get_all_study_names(f"sqlite:///{folder}/study.db")
     trials = optuna.load_study(study_name=study, storage=f"sqlite:///{folder}/study.db").trials
     return {
