@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,11 +15,15 @@ from rich.table import Table
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on
 SEEDS = "1,2,3,4,5"  # with which best settings are trained again
+OBJECTIVE = "fid_1k"
 RUN = ["experiment=quickstart", "penalty=r1"]
 RUN += ["model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=300"]
-RUN += ["trainer.val_check_interval=30", "metrics.n_fakes=1000", "objective=fid_1k", "logger=none"]
+RUN += ["trainer.val_check_interval=30", "metrics.n_fakes=1000", f"objective={OBJECTIVE}", "logger=none"]
 RUN += ["hydra/launcher=local"]
-PRUNERS = ("median", "none")
+PRUNERS = {
+    "percentile": ["hydra.sweeper.pruner.n_warmup_steps=60"],  # at the first evaluation hardly anything is learned
+    "none": [],
+}
 
 
 def measure(overrides: list[str], turns: int) -> None:
@@ -30,10 +35,10 @@ def measure(overrides: list[str], turns: int) -> None:
         states = [str(row["states"].count(state)) for state in ("PRUNED", "FAIL")]
         table.add_row(str(turn), name, f"{row['images']:,}", f"{row['best']:.1f}", again, *states)
     Console().print(table)
-    shares = [rows[turn, "median"]["images"] / rows[turn, "none"]["images"] for turn in range(turns)]
+    shares = [rows[turn, "percentile"]["images"] / rows[turn, "none"]["images"] for turn in range(turns)]
     print(f"images with pruning: {statistics.mean(shares):.0%} of those without; by turn", percentages(shares))
     found = {key: statistics.mean(row["again"]) for key, row in rows.items()}
-    apart = ", ".join(f"{found[turn, 'median'] - found[turn, 'none']:+.1f}" for turn in range(turns))
+    apart = ", ".join(f"{found[turn, 'percentile'] - found[turn, 'none']:+.1f}" for turn in range(turns))
     noise = statistics.mean(statistics.stdev(row["again"]) for row in rows.values())
     print(f"FID of the best setting, with pruning minus without: {apart}; one seed's standard deviation {noise:.1f}")
 
@@ -48,20 +53,26 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
 
     folder = FOLDER / f"{name}-{turn}"
     sweep = [f"hydra.sweep.dir={folder}", f"hydra.sweeper.sampler.seed={turn}", "hydra.sweeper.n_jobs=2"]
-    run("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *RUN, *sweep, *overrides)
+    storage = f"sqlite:///{folder}/study.db"
+    run("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *PRUNERS[name], *RUN, *sweep, *overrides)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
-    if not (folder / "again").is_dir():
+    if len(again(folder)) < len(SEEDS.split(",")):
+        shutil.rmtree(folder / "again", ignore_errors=True)  # of an interrupted command
         words = [f"{key}={value}" for key, value in best["best_params"].items()]
         words += [word for word in overrides if not word.startswith("hydra.sweeper.")]
         run("-m", *RUN, *words, f"seed={SEEDS}", f"hydra.sweep.dir={folder}/again")
-    (study,) = optuna.get_all_study_names(f"sqlite:///{folder}/study.db")
-    trials = optuna.load_study(study_name=study, storage=f"sqlite:///{folder}/study.db").trials
+    (study,) = optuna.get_all_study_names(storage)
+    trials = optuna.load_study(study_name=study, storage=storage).trials
     return {
         "images": sum(scores(path)["images_seen"] for path in folder.glob("[0-9]*/metrics.json")),
-        "again": [scores(path)["fid_1k"] for path in folder.glob("again/[0-9]*/metrics.json")],
+        "again": again(folder),
         "states": [trial.state.name for trial in trials],
         "best": best["best_value"],
     }
+
+
+def again(folder: Path) -> list[float]:
+    return [scores(path)[OBJECTIVE] for path in folder.glob("again/[0-9]*/metrics.json")]
 
 
 def run(*words: str) -> None:
