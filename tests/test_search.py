@@ -13,6 +13,7 @@ import time
 import urllib.request
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -21,11 +22,13 @@ import yaml
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 import train
+from gan.machine import together
 from gan.search.storage import opened
+from gan.search.workers import Workers
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 
 TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10"]
@@ -87,6 +90,20 @@ def test_each_pruner_is_one_of_optunas(configure, path):
     HydraConfig.instance().set_config(cfg)
     pruner = instantiate(cfg.callbacks.search.pruner, _execution_whitelist_="optuna.pruners.*")
     assert isinstance(pruner, optuna.pruners.BasePruner)
+
+
+def test_workers_draw_the_trials_of_a_seed_whichever_is_first(tmp_path):
+    def drawn(place: str) -> set[tuple]:
+        study = optuna.create_study(storage=opened(place), sampler=optuna.samplers.RandomSampler(seed=0))
+        space = {name: FloatDistribution(0, 1) for name in "abcdef"}
+        job = SimpleNamespace(launch=lambda *_, **__: [SimpleNamespace(return_value=0.0)])
+        workers = Workers(study, job, space=space, fixed=[], n_trials=8, folder=tmp_path)
+        together(lambda _: workers.work(), range(4), n_threads=4)
+        return {tuple(trial.params.values()) for trial in study.trials}
+
+    first = drawn(f"{tmp_path}/first.log")
+    assert len(first) == 8
+    assert first == drawn(f"{tmp_path}/second.log")
 
 
 def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):

@@ -106,7 +106,8 @@ class Workers:
 
     def run(self, trial: Trial) -> tuple[list[float], str]:
         """Launch a trial's job, and return its values or why it failed; at Ctrl-C see to it that it is tried again."""
-        params = {name: trial._suggest(name, distribution) for name, distribution in self.space.items()}
+        with self.lock:  # workers that draw by turns would give the same seed other trials each time
+            params = {name: trial._suggest(name, distribution) for name, distribution in self.space.items()}
         words = [*(f"{name}={value}" for name, value in params.items()), *self.fixed]
         if not any(word.startswith("ckpt_path=") for word in words):
             words.append("ckpt_path=last")
