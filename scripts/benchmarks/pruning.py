@@ -29,7 +29,8 @@ PRUNERS = {
 def measure(overrides: list[str], turns: int) -> None:
     """Run hparams_search=optuna both ways with sampler seeds 0 to `turns` - 1, and train the best settings again."""
     rows = {(turn, name): search(turn, name, overrides) for turn in range(turns) for name in PRUNERS}
-    table = Table("sampler seed", "pruner", "images", "best trial", f"its setting, seeds {SEEDS}", "pruned", "failed")
+    title = f"best settings are trained again with seeds {SEEDS}"
+    table = Table("sampler", "pruner", "images", "best trial", "again", "pruned", "failed", title=title)
     for (turn, name), row in rows.items():
         again = f"{statistics.mean(row['again']):.1f} ± {statistics.stdev(row['again']):.1f}"
         states = [str(row["states"].count(state)) for state in ("PRUNED", "FAIL")]
