@@ -36,10 +36,11 @@ def measure(overrides: list[str], turns: int) -> None:
         states = [str(row["states"].count(state)) for state in ("PRUNED", "FAIL")]
         table.add_row(str(turn), name, f"{row['images']:,}", f"{row['best']:.1f}", again, *states)
     Console().print(table)
-    shares = [rows[turn, "percentile"]["images"] / rows[turn, "none"]["images"] for turn in range(turns)]
+    pairs = [(rows[turn, "percentile"], rows[turn, "none"]) for turn in range(turns)]
+    shares = [pruned["images"] / whole["images"] for pruned, whole in pairs]
     print(f"images with pruning: {statistics.mean(shares):.0%} of those without; by turn", percentages(shares))
-    found = {key: statistics.mean(row["again"]) for key, row in rows.items()}
-    apart = ", ".join(f"{found[turn, 'percentile'] - found[turn, 'none']:+.1f}" for turn in range(turns))
+    differences = [statistics.mean(pruned["again"]) - statistics.mean(whole["again"]) for pruned, whole in pairs]
+    apart = ", ".join(f"{difference:+.1f}" for difference in differences)
     noise = statistics.mean(statistics.stdev(row["again"]) for row in rows.values())
     print(f"FID of the best setting, with pruning minus without: {apart}; one seed's standard deviation {noise:.1f}")
 
@@ -57,7 +58,7 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
     storage = f"sqlite:///{folder}/study.db"
     run("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *PRUNERS[name], *RUN, *sweep, *overrides)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
-    if len(again(folder)) < len(SEEDS.split(",")):
+    if len(retrained(folder)) < len(SEEDS.split(",")):
         shutil.rmtree(folder / "again", ignore_errors=True)  # of an interrupted command
         words = [f"{key}={value}" for key, value in best["best_params"].items()]
         words += [word for word in overrides if not word.startswith("hydra.sweeper.")]
@@ -66,13 +67,14 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
     trials = optuna.load_study(study_name=study, storage=storage).trials
     return {
         "images": sum(scores(path)["images_seen"] for path in folder.glob("[0-9]*/metrics.json")),
-        "again": again(folder),
+        "again": retrained(folder),
         "states": [trial.state.name for trial in trials],
         "best": best["best_value"],
     }
 
 
-def again(folder: Path) -> list[float]:
+def retrained(folder: Path) -> list[float]:
+    """Return the objective of each ended run of a search's best setting."""
     return [scores(path)[OBJECTIVE] for path in folder.glob("again/[0-9]*/metrics.json")]
 
 
