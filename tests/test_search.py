@@ -343,6 +343,24 @@ def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path
     assert numbers(tmp_path / "study") == 0
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.sweeper.pruner.percentile=250", "error: hydra.sweeper.pruner: Percentile must be between 0 and 100"),
+        (
+            "hydra.sweeper.sampler._target_=optuna.samplers.Foretold",
+            "error: hydra.sweeper.sampler: Error locating target",
+        ),
+    ],
+)
+def test_a_sampler_or_pruner_that_there_is_not_is_one_line(tmp_path, word, said):
+    process = start(tmp_path / "study", word)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert text.strip().startswith(said), text
+    assert "Traceback" not in text
+
+
 def test_what_a_search_amounts_to_can_be_shown(tmp_path):
     text, _ = start(tmp_path / "study", "--cfg", "hydra", "--package", "hydra.sweeper").communicate(timeout=60)
     assert yaml.safe_load(text)["study_name"].startswith("random-")

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import optuna
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig
@@ -28,10 +29,18 @@ def grid(space: Space) -> dict[str, list[Any]]:
     return {name: list(OptunaSweeperImpl._to_grid_sampler_choices(part)) for name, part in space.items()}
 
 
+def made(key: str, part: DictConfig) -> Any:
+    """Return a config's sampler or pruner; raise InputError with its key and the reason where its values make none."""
+    try:
+        return instantiate(part, _execution_whitelist_=ALLOWED)
+    except (InstantiationException, TypeError, ValueError) as error:
+        raise InputError(f"{key}: {error}") from error
+
+
 def built(sampler: DictConfig, space: Space) -> BaseSampler:
     """Return a config's sampler; a grid's values are the space's."""
-    made = instantiate(sampler, _execution_whitelist_=ALLOWED)
-    return made(grid(space)) if isinstance(made, functools.partial) else made
+    own = made("hydra.sweeper.sampler", sampler)
+    return own(grid(space)) if isinstance(own, functools.partial) else own
 
 
 def opened(
@@ -52,7 +61,7 @@ def opened(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, old as they are
-    options = {"study_name": name, "pruner": instantiate(pruner, _execution_whitelist_=ALLOWED)}
+    options = {"study_name": name, "pruner": made("hydra.sweeper.pruner", pruner)}
     options["sampler"] = built(sampler, space)
     deadline = time.monotonic() + PATIENCE_S
     while True:

@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gan.errors import InputError
+from gan.errors import InputError, reason
 from gan.machine import together
 
 
@@ -87,7 +87,7 @@ class StudySweeper(Sweeper):
         try:
             study = studies.opened(self.name, self.storage, space=space, objectives=objectives, **self.options)
         except InputError as error:
-            sys.exit(f"error: {' '.join(str(error).split())}")
+            sys.exit(f"error: {reason(error)}")
         announce(study, n_trials)
         workers = Workers(study, self.launcher, space=space, fixed=fixed, n_trials=n_trials, folder=folder)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
