@@ -16,7 +16,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 
 from gan.display import apart, show_run
 from gan.errors import Preempted
-from gan.machine import ENDING, failed
+from gan.machine import ENDING, failed, leave
 
 SUBMITTING = threading.Lock()  # the environment is every thread's
 CLUSTER = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}  # where it is, of no job
@@ -45,7 +45,7 @@ class ClusterLauncher(SlurmLauncher):
         if rank and job.status == JobStatus.FAILED:  # of which the launcher hears nothing
             log.error("process %d failed", rank, exc_info=job._return_value)
         if isinstance(job._return_value, Preempted):
-            leave(job._return_value)
+            requeue(job._return_value)
         return job
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -100,17 +100,14 @@ def watch_often() -> None:
     SlurmJob.watcher = SlurmInfoWatcher(delay_s=CHECK_S)
 
 
-def leave(reason: Preempted) -> None:
-    """End this process of a preempted run, when all its processes are ready to."""
+def requeue(reason: Preempted) -> None:
+    """End this process of a preempted run, when all its processes are ready to, before Submitit files a result."""
     import torch.distributed as dist
 
     log.info("%s", reason)
     if dist.is_initialized():
         dist.barrier()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(SAVED)  # Submitit would file a result, and threads of others could keep the process
+    leave(SAVED)
 
 
 def outcome(job: Any, words: Sequence[str]) -> JobReturn:
