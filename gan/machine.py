@@ -72,7 +72,9 @@ class MachineLauncher(LocalLauncher):
         place = self.places.get()
         try:
             options = dict(self.params)
-            executor = submitit.AutoExecutor(folder=options.pop("submitit_folder"), cluster="local")
+            # a folder named by the process may not be there yet when the process wants to write into it
+            folder = options.pop("submitit_folder").replace("%j", str(number))
+            executor = submitit.AutoExecutor(folder=folder, cluster="local")
             executor.update_parameters(**options)
             call = list(words), "hydra.sweep.dir", number, str(number), Singleton.get_state()
             job = executor.submit(self, *call, place=place, pulse=self.pulse.name)

@@ -23,13 +23,13 @@ NUMBERS = ("run", "step", "score", "best")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """Return a row for each run and for each job that waits for its first start, in the order of their numbers."""
+    """Return a row for each run, by number, and for each Slurm job that waits for its first start."""
     runs = sorted(folder.glob("[0-9]*-*"), key=lambda run: int(run.name.split("-")[0]))
     found = [row(run, folder) for run in runs]
     known = {one["job"] for one in found}
     for one, name in zip(found, apart([one["parameters"] for one in found]), strict=True):
         one["parameters"] = name
-    waiting = [path.parent.name for path in sorted((folder / ".submitit").glob("*/*_submitted.pkl"))]
+    waiting = [path.parent.name for path in sorted((folder / ".submitit").glob("*_*/*_submitted.pkl"))]
     return found + [{"state": slurm_state(folder, job), "job": job} for job in waiting if job not in known]
 
 
@@ -39,7 +39,7 @@ def row(run: Path, folder: Path) -> dict[str, Any]:
     words = OmegaConf.load(settings / "overrides.yaml") if (settings / "overrides.yaml").is_file() else []
     hydra = OmegaConf.load(settings / "hydra.yaml").hydra if (settings / "hydra.yaml").is_file() else None
     job = str(OmegaConf.select(hydra, "job.id", throw_on_missing=False) or "") if hydra else ""
-    job = job if "_" in job else ""  # Slurm's are those of arrays
+    job = job if "_" in job else ""  # Slurm's, which are those of arrays
     facts = {"run": run.name, "parameters": list(words), "job": job}
     config = OmegaConf.load(run / CONFIG) if (run / CONFIG).is_file() else OmegaConf.create()
     objective = config.get("objective")

@@ -14,6 +14,7 @@ import torch
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 
 TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", *FEW_FAKES, "trainer.max_steps=20", "trainer.val_check_interval=10"]
+OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 OWN = """
 import os, time
 from pathlib import Path
@@ -28,19 +29,28 @@ def waiting():
     from gan.losses import BCE
     return BCE()
 """
+SLOW = f"""
+import runpy, time
+from submitit.core.utils import JobPaths
+
+move = JobPaths.move_temporary_file
+JobPaths.move_temporary_file = lambda *words: (time.sleep(3), move(*words))
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+"""
 
 
-def start(tmp_path: Path, *overrides: str, launcher: str = "local") -> subprocess.Popen:
+def start(
+    tmp_path: Path, *overrides: str, launcher: str = "local", script: tuple[str, ...] = (str(ROOT / "train.py"),)
+) -> subprocess.Popen:
     mine = tmp_path / "mine"
     (mine / "conf" / "loss").mkdir(parents=True)
     (mine / "own_losses.py").write_text(OWN)
     for name in ("dying", "waiting"):
         (mine / "conf" / "loss" / f"{name}.yaml").write_text(f"_target_: own_losses.{name}\n")
-    words = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
+    words = [sys.executable, *script, "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
     words += [f"hydra.sweep.dir={tmp_path}/sweep", f"hydra.searchpath=[file://{mine}/conf]", *overrides]
     own = {"PYTHONPATH": str(mine), "SWEEP": f"{tmp_path}/sweep", "OMP_NUM_THREADS": "1"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(words, env=os.environ | own, cwd=tmp_path, **options)
+    return subprocess.Popen(words, env=os.environ | own, cwd=tmp_path, **OUTPUT)
 
 
 def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path):
@@ -55,6 +65,16 @@ def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path
         (run,) = (tmp_path / "sweep").glob(f"{number}-*/metrics.json")
         loss = run.parent.name.split("-")[3]
         assert end == f"loss={loss}  {json.loads(run.read_text())['scores']['fid_200']:.2f}"
+    state = subprocess.run([sys.executable, ROOT / "scripts" / "sweep_state.py", tmp_path / "sweep"], **OUTPUT)
+    assert "4 of 5 have ended" in state.stdout
+
+
+def test_a_process_may_be_faster_than_the_command_that_starts_it(tmp_path):
+    """Submitit hands a process its run when it knows the process's id; until then there is no folder of that name."""
+    process = start(tmp_path, "seed=0", script=("-c", SLOW))
+    text, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, text
+    assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1
 
 
 @pytest.mark.parametrize("launcher", ["basic", "local"])
@@ -69,8 +89,8 @@ def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
     assert "Traceback" not in text
     assert text.splitlines()[-1].startswith("stopped: ")
     assert len(list(tmp_path.glob("sweep/[0-9]-*"))) == running
-    for folder in tmp_path.glob("sweep/.submitit/[0-9]*"):
-        while Path(f"/proc/{folder.name}").exists():
+    for job in tmp_path.glob("sweep/.submitit/*/*_submitted.pkl"):
+        while Path(f"/proc/{job.name.partition('_')[0]}").exists():
             time.sleep(0.1)
     for run in tmp_path.glob("sweep/[0-9]-*"):
         scored = json.loads((run / "history.jsonl").read_text().splitlines()[-1])["step"]
