@@ -51,7 +51,11 @@ class MachineLauncher(LocalLauncher):
         os.environ |= place  # before anything looks for GPUs
         atexit.register(leave)  # before anything of the run's, so that it comes last
         threading.Thread(target=end_with, args=(pulse,), daemon=True).start()
-        return super().__call__(words, *job)
+        try:
+            return super().__call__(words, *job)
+        except BaseException:  # SystemExit, whose status may say that the process is to be started again
+            atexit.unregister(leave)
+            raise
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         names = apart(job_overrides)

@@ -19,6 +19,15 @@ OWN = """
 import os, time
 from pathlib import Path
 
+def again():
+    "In the second process only: the first ends as one that Submitit is to start again."
+    mark = Path(os.environ["SWEEP"], "mark")
+    if not mark.exists():
+        mark.touch()
+        raise SystemExit(144)
+    from gan.losses import BCE
+    return BCE()
+
 def dying():
     os.kill(os.getpid(), 9)
 
@@ -45,7 +54,7 @@ def start(
     mine = tmp_path / "mine"
     (mine / "conf" / "loss").mkdir(parents=True)
     (mine / "own_losses.py").write_text(OWN)
-    for name in ("dying", "waiting"):
+    for name in ("again", "dying", "waiting"):
         (mine / "conf" / "loss" / f"{name}.yaml").write_text(f"_target_: own_losses.{name}\n")
     words = [sys.executable, *script, "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
     words += [f"hydra.sweep.dir={tmp_path}/sweep", f"hydra.searchpath=[file://{mine}/conf]", *overrides]
@@ -72,6 +81,14 @@ def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path
 def test_a_process_may_be_faster_than_the_command_that_starts_it(tmp_path):
     """Submitit hands a process its run when it knows the process's id; until then there is no folder of that name."""
     process = start(tmp_path, "seed=0", script=("-c", SLOW))
+    text, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, text
+    assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1
+
+
+def test_a_process_that_ends_to_be_started_again_is(tmp_path):
+    """As Submitit's does at its time limit, outside training, which takes its signals over."""
+    process = start(tmp_path, "loss=again")
     text, _ = process.communicate(timeout=100)
     assert process.returncode == 0, text
     assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1

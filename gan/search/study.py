@@ -57,7 +57,8 @@ def opened(
     """Return the study of a name at a place, a new one where there is none.
 
     A process that joins a study, or goes on with it, draws by chance what the one that made it draws by a seed: it
-    would draw the same. Raises InputError for a storage out of reach, and for a study of other parameters.
+    would draw the same. Raises InputError for a sampler or pruner that its values don't make, a storage out of reach,
+    and a study of other parameters.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, old as they are
