@@ -12,9 +12,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gan import tracking
+from gan.data.pixels import grid, save_grid
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
-from gan.images import grid, save_grid
 from gan.metrics.scorer import Scorer
 
 log = logging.getLogger(__name__)

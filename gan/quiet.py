@@ -11,7 +11,7 @@ def quiet() -> None:
         ".*does not have many workers",  # the images are in memory: workers would only copy them
         ".*will save all extracted features in buffer",  # torchmetrics' Inception Score, 40 MB for 10,000 samples
         ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's call of torch
-        ".*your dataloader is not resumable",  # it is: gan.data.Batches starts where global_step says
+        ".*your dataloader is not resumable",  # it is: gan.data.datamodule.Batches starts where global_step says
         ".*`srun` command is available",  # a run beside a cluster need not be on it
         ".*sync_dist=True",  # every process has the scores of all
         ".*exists and is not empty",  # the folder of a run that resumes itself

@@ -18,10 +18,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from gan.data import ImageData
+from gan.data.datamodule import ImageData
+from gan.data.pixels import save_grid, to_float
 from gan.display import show
 from gan.errors import InputError, reason
-from gan.images import save_grid, to_float
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.memorisation import copying, nearest
 from gan.metrics.reals import extract, key, spread

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan.data.pixels import save_grid
 from gan.errors import InputError
-from gan.images import save_grid
 from gan.results import load_generator
 
 

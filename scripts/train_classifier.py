@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", ["data.image_size=28", "data.channels=1", *arguments.overrides])
-        data = instantiate(cfg.data, _execution_whitelist_=("gan.datasets.*", "torchvision.datasets.*"))
+        data = instantiate(cfg.data, _execution_whitelist_=("gan.data.datasets.*", "torchvision.datasets.*"))
     data.setup()
     train = data.splits["train"]
     save(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)

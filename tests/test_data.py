@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torchvision.datasets import MNIST
 
-from gan.data import Batches, ImageData
-from gan.datasets import Folder, MNIST5k, Torchvision
+from gan.data.datamodule import Batches, ImageData
+from gan.data.datasets import Folder, MNIST5k, Torchvision
+from gan.data.pixels import save_grid, to_float, to_uint8
 from gan.errors import InputError
-from gan.images import save_grid, to_float, to_uint8
 
 GREY = {"channels": 1, "image_size": 28, "batch_size": 64}
 COLOUR = {"channels": 3, "image_size": 16, "batch_size": 2}
@@ -158,7 +158,7 @@ def test_images_that_do_not_fit_in_memory_are_read_from_disk_with_the_same_resul
     for i in range(10):
         picture(tmp_path / f"{i}.png", colour=(i, i, i))
     held = ready(Folder(root=str(tmp_path), **COLOUR)).train_dataloader()
-    monkeypatch.setattr("gan.datasets.MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr("gan.data.datasets.MEMORY_LIMIT_BYTES", 0)
     read = ready(Folder(root=str(tmp_path), **COLOUR, num_workers=1)).train_dataloader()
     for (images, labels), (same_images, same_labels) in zip(held, read, strict=True):
         assert torch.equal(images, same_images)

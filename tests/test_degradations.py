@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 from torchvision.datasets import MNIST
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from gan.datasets import Torchvision
-from gan.images import to_float
+from gan.data.datasets import Torchvision
+from gan.data.pixels import to_float
 from gan.metrics.classifier import Classifier
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.scorer import Scorer

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import train
-from gan.datasets import MNIST5k
-from gan.images import to_float
+from gan.data.datasets import MNIST5k
+from gan.data.pixels import to_float
 from gan.metrics.classifier import Classifier
 from gan.metrics.scorer import Scorer
 from gan.priors import normal

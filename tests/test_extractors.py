@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.datasets import MNIST, FashionMNIST
 
-from gan.datasets import Torchvision
+from gan.data.datasets import Torchvision
 from gan.errors import InputError
 from gan.metrics import inception
 from gan.metrics.classifier import SHA256, WEIGHTS, Classifier

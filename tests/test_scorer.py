@@ -9,10 +9,10 @@ import torch
 import torch.distributed as processes
 from torch import nn
 
-from gan.data import Images
-from gan.datasets import MNIST5k
+from gan.data.datamodule import Images
+from gan.data.datasets import MNIST5k
+from gan.data.pixels import to_float
 from gan.errors import InputError
-from gan.images import to_float
 from gan.metrics import reals
 from gan.metrics.classifier import SHA256, Classifier
 from gan.metrics.scorer import Scorer

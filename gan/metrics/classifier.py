@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
 
+from gan.data.pixels import to_float
 from gan.errors import InputError
-from gan.images import to_float
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHA256 = json.loads((WEIGHTS / "sha256.json").read_text())

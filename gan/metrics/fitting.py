@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchvision.transforms import v2
 
-from gan.data import Images
-from gan.images import to_float
+from gan.data.datamodule import Images
+from gan.data.pixels import to_float
 from gan.metrics.classifier import Network, prepare
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gan.data import Images
+from gan.data.datamodule import Images
 from gan.metrics.manifold import radii
 from gan.metrics.scores import Outputs, Reference
 

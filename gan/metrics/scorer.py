@@ -11,10 +11,10 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from gan.data import ImageData
+from gan.data.datamodule import ImageData
+from gan.data.pixels import to_uint8
 from gan.distributed import gathered, rank
 from gan.errors import InputError
-from gan.images import to_uint8
 from gan.metrics.manifold import NEIGHBOURS
 from gan.metrics.reals import extract, keep, kept, key, spread, summarise
 from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, scores

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from gan.images import to_uint8
+from gan.data.pixels import to_uint8
 from gan.metrics.manifold import manifold_scores
 from gan.metrics.scorer import Scorer
 from gan.metrics.scores import frechet, inception_score, kernel

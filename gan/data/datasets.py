@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from gan.data import ImageData, Images
+from gan.data.datamodule import ImageData, Images
 from gan.errors import InputError
 
 MEMORY_LIMIT_BYTES = 8 * 2**30

@@ -9,8 +9,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
+from gan.data.pixels import to_float
 from gan.errors import InputError
-from gan.images import to_float
 from gan.interruption import ignore_signals
 from gan.priors import normal
 
