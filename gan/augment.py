@@ -104,8 +104,9 @@ class ADA(Augment):
         self.p.add_(overfit.sign() * len(real_logits) * world_size() / self.ramp_images).clamp_(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        grid = affine_grid(self.maps(images), list(images.shape), align_corners=False)
-        images = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 has too few digits for coordinates
+            grid = affine_grid(self.maps(images), list(images.shape), align_corners=False)
+            images = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
         brightness = 0.2 * self.sometimes(torch.randn, images)
         contrast = torch.exp2(0.5 * self.sometimes(torch.randn, images))
         if images.shape[1] > 1:

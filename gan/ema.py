@@ -16,7 +16,7 @@ def averaged(generator: nn.Module, *, half_life_steps: float, ramp_up: float | N
     """
     for key, value in {"half_life_steps": half_life_steps, "ramp_up": ramp_up}.items():
         if value is not None and not value >= 0:
-            raise InputError(f"ema_{key}={value}: must be 0 (no averaging) or more")
+            raise InputError(f"ema_{key}={value:g}: must be 0 (no averaging) or more")
 
     @torch.no_grad()
     def follow(averages: list[Tensor], currents: list[Tensor], updates: Tensor) -> None:

@@ -1,5 +1,6 @@
 """The adversarial game. The only file that touches an optimiser."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -50,7 +51,7 @@ class GAN(LightningModule):
             raise InputError(f"n_critic={n_critic}: must be at least 1")
         for name, value in {"gradient_clip_val": gradient_clip_val, "weight_clip": weight_clip}.items():
             if value is not None and not value > 0:
-                raise InputError(f"{name}={value}: must be above 0, or null for none")
+                raise InputError(f"{name}={value:g}: must be above 0, or null for none")
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
@@ -130,19 +131,25 @@ class GAN(LightningModule):
         with torch.autocast(z.device.type, enabled=False):  # what is scored is what generator.safetensors makes
             return self.ema(z, labels)
 
-    def setup(self, stage: str) -> None:
-        if self.trainer.precision == "16-mixed":
-            raise InputError(
-                "trainer.precision=16-mixed: its gradient scaling covers one optimizer, a GAN has two; use bf16-mixed"
-            )
-
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        optimizers = [
-            self.optimizer["generator"](self.generator.parameters()),
-            self.optimizer["discriminator"](self.discriminator.parameters()),
-        ]
+        optimizers = [self.build_optimizer("generator"), self.build_optimizer("discriminator")]
         steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps) and self.schedule(0.0) != self.schedule(1.0):
+            raise InputError(
+                "schedule: a learning rate that falls over the run needs its length; set trainer.max_steps or "
+                "trainer.max_epochs, or schedule=constant"
+            )
         return optimizers, [LambdaLR(o, lambda step: self.schedule(min(step / steps, 1.0))) for o in optimizers]
+
+    def build_optimizer(self, player: str) -> Optimizer:
+        """Return a player's optimizer; raise InputError for arguments that it refuses."""
+        try:
+            return self.optimizer[player](getattr(self, player).parameters())
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"optimizer.{player}: {' '.join(str(error).split())}; learning rates must be at least 0, "
+                "betas at least 0 and below 1"
+            ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None

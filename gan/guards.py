@@ -18,12 +18,14 @@ from gan.gan import GAN
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 
 
-def check(gan: GAN, *, channels: int, image_size: int, num_classes: int) -> None:
+def check(gan: GAN, *, channels: int, image_size: int, num_classes: int, batch_size: int | None = None) -> None:
     """Raise InputError unless the networks fit these images, the loss and the penalties."""
     labels = torch.arange(2) % max(num_classes, 1)
     z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
     require_logits(gan.discriminator, torch.zeros(2, channels, image_size, image_size), labels)
+    if batch_size == 1:
+        require_no_batch_statistics(gan)
     if gan.penalties:
         require_per_sample_gradients(gan.discriminator)
     elif getattr(gan.loss, "needs_lipschitz", False) and gan.weight_clip is None:
@@ -42,6 +44,25 @@ def check_processes(trainer: Trainer) -> None:
             f"trainer.devices={trainer.num_devices}: in a multirun a launcher must start a run's processes; "
             "use hydra/launcher=slurm_ddp, or trainer.devices=1"
         )
+
+
+def require_steps(trainer: Trainer) -> None:
+    """Raise InputError for a run that ended before its first step: there is nothing to score."""
+    if trainer.global_step == 0:
+        raise InputError(
+            f"trainer: training ended before its first step (max_time={trainer.max_time}, "
+            f"limit_train_batches={trainer.limit_train_batches}); give it more"
+        )
+
+
+def require_no_batch_statistics(gan: GAN) -> None:
+    """Raise InputError if a network has a batch norm, which has nothing to average over in a batch of one."""
+    for player in ("generator", "discriminator"):
+        for name, module in getattr(gan, player).named_modules():
+            if isinstance(module, _BatchNorm):
+                raise InputError(
+                    f"data.batch_size=1: batch norm (model.{player}, layer {name!r}) needs batches of at least 2 images"
+                )
 
 
 def require_per_sample_gradients(discriminator: nn.Module) -> None:

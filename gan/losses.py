@@ -20,7 +20,7 @@ class BCE:
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:
-            raise InputError(f"loss.label_smoothing={label_smoothing}: must be at least 0 and below 1")
+            raise InputError(f"loss.label_smoothing={label_smoothing:g}: must be at least 0 and below 1")
         self.label_smoothing = label_smoothing
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

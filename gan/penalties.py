@@ -81,11 +81,11 @@ def off_one(gradients: Tensor) -> Tensor:
 
 def positive(key: str, value: float) -> float:
     if not value > 0:
-        raise InputError(f"penalty.{key}={value}: must be above 0 (penalty=none turns it off)")
+        raise InputError(f"penalty.{key}={value:g}: must be above 0 (penalty=none turns it off)")
     return value
 
 
 def at_least_one(key: str, value: int) -> int:
     if value < 1 or value != int(value):
-        raise InputError(f"penalty.{key}={value}: must be a whole number of updates, 1 (each of them) or more")
+        raise InputError(f"penalty.{key}={value:g}: must be a whole number of updates, 1 (each of them) or more")
     return int(value)

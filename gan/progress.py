@@ -1,5 +1,6 @@
 """One progress bar over a whole training."""
 
+import math
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -38,7 +39,8 @@ class TrainingProgress(ProgressBar):
             disable=not (self.enabled and self.console.is_terminal),
             transient=True,
         )
-        total = trainer.estimated_stepping_batches
+        steps = trainer.estimated_stepping_batches
+        total = None if math.isinf(steps) else steps  # a run that is limited by time only
         self.task = self.progress.add_task("training", total=total, completed=trainer.global_step, status="")
         self.progress.start()
 

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -48,6 +49,13 @@ def checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
     if ckpt_path and not Path(ckpt_path).is_file():
         raise InputError(f"ckpt_path={ckpt_path}: no such file; give a .ckpt file, or last for the run's own")
     return Path(ckpt_path) if ckpt_path else None
+
+
+def show_notes(notes: Iterable[str | None]) -> None:
+    """Print what a run found at its start, once for all its processes."""
+    if not rank_zero_only.rank:
+        for note in filter(None, notes):
+            Console().print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with initialize_config_dir(str(CONF)):
-        cfg = compose("train", ["data.image_size=28", "data.channels=1", *arguments.overrides])
-        data = instantiate(cfg.data, _execution_whitelist_=("gan.data.datasets.*", "torchvision.datasets.*"))
+        cfg = compose("train", ["data.image_size=28", *arguments.overrides])
+        data = instantiate(cfg.data, _execution_whitelist_=("gan.data.*", "torchvision.datasets.*"))
     data.setup()
     train = data.splits["train"]
     save(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)

@@ -15,7 +15,7 @@ import gan  # noqa: F401, the configs use its resolver
 from gan.trusted import TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=20"]
+SMALL = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_steps=20", "trainer.val_check_interval=20"]
 FEW_FAKES = ["metrics.n_fakes=200", "objective=fid_200"]
 
 WIDTH = ["model.generator.width=8", "model.discriminator.width=8"]

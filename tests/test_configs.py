@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from gan.errors import InputError
+from gan.run.config import prepare_config
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
@@ -23,7 +24,7 @@ def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, 
     group, name = option.split("/")
     needed = ["data.root=pictures"] if option == "data/folder" else []
     cfg = configure(f"{group}={name}", *needed)
-    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    cfg = prepare_config(cfg)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(
         torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network"))

@@ -13,12 +13,11 @@ from PIL import Image
 from torchvision.datasets import MNIST
 
 from gan.data.datamodule import Batches, ImageData
-from gan.data.datasets import Folder, MNIST5k, Torchvision
+from gan.data.datasets import MNIST5k, Torchvision
 from gan.data.pixels import save_grid, to_float, to_uint8
 from gan.errors import InputError
 
 GREY = {"channels": 1, "image_size": 28, "batch_size": 64}
-COLOUR = {"channels": 3, "image_size": 16, "batch_size": 2}
 
 
 def ready(data: ImageData, step: int = 0) -> ImageData:
@@ -120,67 +119,7 @@ def test_torchvision_sets_use_raw_files_that_are_already_there(tmp_path, packed)
     assert bigger.splits["train"].images.shape == (12, 1, 32, 32)
 
 
-def picture(path: Path, size: tuple[int, int] = (20, 30), colour: tuple[int, int, int] = (255, 0, 0)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-
-
-def test_a_folder_with_classes_holds_out_every_tenth_image(tmp_path):
-    for i in range(20):
-        picture(tmp_path / ("cats" if i < 10 else "dogs") / f"{i:02}.png", colour=(i, 0, 0))
-    data = ready(Folder(root=str(tmp_path), **COLOUR))
-    assert data.shape == {"channels": 3, "image_size": 16, "num_classes": 2}
-    assert data.splits["test"].images[:, 0, 0, 0].tolist() == [9, 19]
-    assert data.splits["test"].labels.tolist() == [0, 1]
-    assert data.splits["train"].images.shape == (18, 3, 16, 16)
-
-
-def test_a_folder_with_its_own_splits_keeps_them(tmp_path):
-    for split, n in (("train", 3), ("test", 2)):
-        for i in range(n):
-            picture(tmp_path / split / "a" / f"{i}.jpg")
-            picture(tmp_path / split / "b" / f"{i}.jpg")
-    data = ready(Folder(root=str(tmp_path), **COLOUR))
-    assert [len(data.splits[split]) for split in ("train", "test")] == [6, 4]
-    assert data.splits["test"].labels.tolist() == [0, 0, 1, 1]
-
-
-def test_a_folder_without_classes_is_unlabelled_and_can_be_grey(tmp_path):
-    for i in range(10):
-        picture(tmp_path / f"{i}.png", colour=(255, 255, 255))
-    data = ready(Folder(root=str(tmp_path), **COLOUR | {"channels": 1}))
-    assert data.shape["num_classes"] == 0
-    assert data.splits["train"].images.shape == (9, 1, 16, 16)
-    assert data.splits["train"].images.min() == 255
-
-
-def test_images_that_do_not_fit_in_memory_are_read_from_disk_with_the_same_result(tmp_path, monkeypatch):
-    for i in range(10):
-        picture(tmp_path / f"{i}.png", colour=(i, i, i))
-    held = ready(Folder(root=str(tmp_path), **COLOUR)).train_dataloader()
-    monkeypatch.setattr("gan.data.datasets.MEMORY_LIMIT_BYTES", 0)
-    read = ready(Folder(root=str(tmp_path), **COLOUR, num_workers=1)).train_dataloader()
-    for (images, labels), (same_images, same_labels) in zip(held, read, strict=True):
-        assert torch.equal(images, same_images)
-        assert torch.equal(labels, same_labels)
-
-
-def test_a_corrupt_image_is_named(tmp_path):
-    picture(tmp_path / "good.png")
-    whole = (tmp_path / "good.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cut\.png: not a readable image"):
-        Folder(root=str(tmp_path), **COLOUR).setup()
-
-
-def test_an_empty_or_missing_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"data\.root=.*holds no images"):
-        Folder(root=str(tmp_path), **COLOUR).setup()
-    with pytest.raises(InputError, match=r"data\.root=.*no such folder"):
-        Folder(root=str(tmp_path / "nowhere"), **COLOUR).setup()
-
-
 @pytest.mark.parametrize(("batch_size", "n_critic"), [(4001, 1), (2001, 2), (0, 1), (-5, 1)])
 def test_a_batch_must_fit_the_data(batch_size, n_critic):
-    with pytest.raises(InputError, match=rf"data\.batch_size={batch_size}: .*1\.\.4000"):
+    with pytest.raises(InputError, match=rf"data\.batch_size={batch_size}: .*(at least 1|there are 4,000)"):
         MNIST5k(**GREY | {"batch_size": batch_size}, n_critic=n_critic).setup()

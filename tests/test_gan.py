@@ -144,12 +144,6 @@ def test_n_critic_below_one_is_refused():
         GAN(nn.Linear(1, 1), nn.Linear(1, 1), loss=BCE(), optimizer=optimizer, n_critic=0)
 
 
-def test_gradient_scaling_is_refused(configure, monkeypatch):
-    monkeypatch.setattr("pytorch_lightning.Trainer.precision", "16-mixed")
-    with pytest.raises(InputError, match=r"trainer\.precision=16-mixed: .*bf16-mixed"):
-        trained(configure, monkeypatch)
-
-
 def test_the_linear_schedule_falls_to_its_end_over_the_run(configure, monkeypatch):
     rates = []
     step = GAN.training_step
@@ -298,8 +292,17 @@ def test_gradients_are_clipped_for_each_player(configure, monkeypatch):
     assert norms == pytest.approx([0.01] * 6, rel=1e-3)
 
 
-def test_adas_p_is_saved_and_a_resumed_run_ends_with_the_weights_of_one_left_alone(configure, monkeypatch, tmp_path):
-    options = ["augment=ada", "augment.ramp_images=1000", "augment.target=-0.9", "trainer.val_check_interval=5"]
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_adas_p_is_saved_and_a_resumed_run_ends_with_the_weights_of_one_left_alone(
+    configure, monkeypatch, tmp_path, precision
+):
+    options = [
+        f"trainer.precision={precision}",
+        "augment=ada",
+        "augment.ramp_images=1000",
+        "augment.target=-0.9",
+        "trainer.val_check_interval=5",
+    ]
     alone = trained(configure, monkeypatch, *options, "trainer.max_steps=12")
     assert 0 < alone.augment.p < 1
     trained(configure, monkeypatch, *options, "trainer.max_steps=7")

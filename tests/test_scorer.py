@@ -22,7 +22,7 @@ class Pixels:
     """An extractor whose features are some pixels themselves; counts the images it has seen."""
 
     def __init__(self, num_features: int = 8, sha256: str = "0") -> None:
-        self.num_features, self.knows_classes, self.seen = num_features, True, 0
+        self.num_features, self.knows_classes, self.seen = num_features, False, 0
         self.name, self.sha256, self.resize = "pixels", sha256, "none"
 
     def __call__(self, images):

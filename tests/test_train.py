@@ -50,7 +50,8 @@ def test_every_model_and_every_kind_of_loss_trains_from_end_to_end(configure, tm
     assert all(torch.isfinite(tensor.float()).all() for tensor in state.values())
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
     with Image.open(tmp_path / "run" / "samples" / "step_000020.png") as grid:
-        assert grid.size == (10 * 58 + 2, 10 * 58 + 2)
+        assert grid.size[0] > 10 * 58 + 2  # the names of the classes are to the left of their rows
+        assert grid.size[1] == 10 * 58 + 2
     for player in ("generator", "discriminator"):
         assert metrics["scores"][f"{player}_parameters"] > 1000
     assert metrics["scores"]["flops_per_step"] > 1e6
@@ -101,7 +102,7 @@ def test_the_best_score_survives_a_resume():
     ("overrides", "message"),
     [
         (["n_critic=0"], r"n_critic=0: must be at least 1"),
-        (["data.batch_size=5000"], r"data\.batch_size=5000: .* 1\.\.4000"),
+        (["data.batch_size=5000"], r"data\.batch_size=5000: .* there are 4,000"),
         (["data.image_size=30"], r"data\.image_size=30: this model makes .*28, 32"),
         (["loss=wgan_gp", "discriminator_norm=batch"], r"norm=batch: a penalty .*norm=layer"),
         (["loss=wgan_gp", "penalty=none"], r"penalty=none: a Wasserstein loss needs"),

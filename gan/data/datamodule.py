@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -16,10 +16,10 @@ from gan.priors import normal
 
 
 class Images(Dataset):
-    """Images (N, C, H, W) uint8 with labels (N,) int64, all in memory, fetched a batch at a time."""
+    """Images (N, C, H, W) uint8 with labels (N,) int64, in memory or memory-mapped, fetched a batch at a time."""
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
+    def __init__(self, images: Tensor, labels: Tensor, *, fingerprint: str | None = None) -> None:
+        self.images, self.labels, self.known_fingerprint = images, labels, fingerprint
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -28,7 +28,9 @@ class Images(Dataset):
         return self.images[indices], self.labels[indices]
 
     def fingerprint(self) -> str:
-        """Return the sha256 of all pixels, their shape and the labels."""
+        """Return a hash of all pixels, their shape and the labels."""
+        if self.known_fingerprint:
+            return self.known_fingerprint
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         for tensor in (self.images, self.labels):
             digest.update(tensor.contiguous().numpy().tobytes())
@@ -65,8 +67,12 @@ class ImageData(LightningDataModule):
     A training batch holds `n_critic * batch_size` images, so that each discriminator update of a step gets fresh reals.
     The validation set is `n_fakes` pairs of a z (z_dim,), drawn from `prior` by `z_seed`, and a label, classes as
     frequent as in the training set.
-    Subclasses define `load(split)` for "train" and "test". `domain` names the shipped classifier that knows the images.
+    Subclasses define `load`, which also sets `classes`, their names, and `summary`, a line about what was found.
+    `domain` names the shipped classifier that knows the images. Raises InputError for channels other than 1 or 3.
     """
+
+    classes: Sequence[str] = ()
+    summary: str = ""
 
     def __init__(
         self,
@@ -84,45 +90,56 @@ class ImageData(LightningDataModule):
         z_seed: int = 0,
     ) -> None:
         super().__init__()
+        if channels not in (1, 3):
+            raise InputError(f"data.channels={channels}: must be 1 (grey) or 3 (RGB)")
+        if image_size < 1:
+            raise InputError(f"data.image_size={image_size}: must be at least 1")
         self.channels, self.image_size, self.domain = channels, image_size, domain
         self.batch_size, self.num_workers, self.n_critic = batch_size, num_workers, n_critic
         self.prior, self.z_dim, self.n_fakes, self.seed, self.z_seed = prior, z_dim, n_fakes, seed, z_seed
         self.splits: dict[str, Images] = {}
 
     @abstractmethod
-    def load(self, split: str) -> Images:
-        """Return the split "train" or "test"."""
+    def load(self) -> dict[str, Images]:
+        """Return the splits "train" and "test"; the latter may be empty."""
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        self.splits = {split: self.load(split) for split in ("train", "test")}
-        step, available = self.n_critic * self.batch_size, len(self.splits["train"])
-        if self.batch_size < 1 or step > available:
+        self.splits = self.load()
+        self.require_batches()
+
+    def require_batches(self, n_processes: int = 1) -> None:
+        """Raise InputError unless each process gets a whole batch of training images."""
+        if self.batch_size < 1:
+            raise InputError(f"data.batch_size={self.batch_size}: must be at least 1")
+        needed, available = n_processes * self.n_critic * self.batch_size, len(self.splits["train"])
+        if needed > available:
+            processes = f" times {n_processes} processes" if n_processes > 1 else ""
             raise InputError(
-                f"data.batch_size={self.batch_size}: batch_size times n_critic ({self.n_critic}) must lie in "
-                f"1..{available}, the number of training images"
+                f"data.batch_size={self.batch_size}: a step takes batch_size times n_critic ({self.n_critic})"
+                f"{processes}, so at least {needed:,} training images are needed; there are {available:,}"
             )
 
     @property
     def shape(self) -> dict[str, int]:
-        """What networks must know of the images: channels, image_size and num_classes (0 for unlabelled ones)."""
-        labels = self.splits["train"].labels
-        num_classes = int(labels.max()) + 1 if labels.any() else 0
+        """What networks must know of the images: channels, image_size and num_classes (0 for unlabeled ones)."""
+        num_classes = len(self.classes) if len(self.classes) > 1 else 0
         return {"channels": self.channels, "image_size": self.image_size, "num_classes": num_classes}
 
     def train_dataloader(self) -> DataLoader:
         trainer, train = self.trainer, self.splits["train"]
+        batches = Batches(
+            len(train),
+            self.n_critic * self.batch_size,
+            seed=self.seed,
+            step=lambda: trainer.global_step,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
         return DataLoader(
             train,
-            batch_sampler=Batches(
-                len(train),
-                self.n_critic * self.batch_size,
-                seed=self.seed,
-                step=lambda: trainer.global_step,
-                rank=trainer.global_rank,
-                world=trainer.world_size,
-            ),
+            batch_sampler=batches,
             collate_fn=as_fetched,
             num_workers=self.num_workers,
             worker_init_fn=ignore_signals,

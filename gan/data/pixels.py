@@ -1,10 +1,16 @@
 """Pixels: uint8 in memory and in files, floats in [-1, 1] in networks, and grids for people to look at."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.v2.functional import pad, pil_to_tensor, rgb_to_grayscale
 from torchvision.utils import make_grid, save_image
+
+PADDING = 2  # px between the images of a grid
+LONGEST_NAME = 24  # letters of a row's name
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -20,14 +26,40 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round().to(torch.uint8)
 
 
-def grid(images: Tensor, columns: int) -> Tensor:
-    """Return images (N, C, H, W) in [-1, 1] as one (3, H', W') in [0, 1], `columns` to a row, of 56 px or more."""
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) with 1 or 3 channels: grey repeated, or colors as luma (ITU-R 601)."""
+    if images.shape[1] == channels:
+        return images
+    return images.expand(-1, 3, -1, -1).contiguous() if channels == 3 else rgb_to_grayscale(images)
+
+
+def draw_grid(images: Tensor, columns: int, names: Sequence[str] = ()) -> Tensor:
+    """Return images (N, C, H, W) in [-1, 1] as one picture (3, H', W') in [0, 1], each 56 px or more.
+
+    There are `columns` images in a row; `names` are written to the left of the rows.
+    """
     scale = -(-56 // images.shape[-1])
     images = images.float().repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    return make_grid(to_uint8(images).float().div(255), nrow=columns, padding=2, pad_value=1.0)
+    framed = len(images) > 1  # make_grid leaves a single image without a frame
+    picture = make_grid(to_uint8(images).float().div(255), nrow=columns, padding=PADDING, pad_value=1.0)
+    picture = picture if framed else pad(picture, [PADDING], fill=1.0)
+    return torch.cat([write_names(names, images.shape[-2], picture.shape[-2]), picture], dim=2) if names else picture
 
 
-def save_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Write images (N, C, H, W) in [-1, 1] as one PNG, `columns` to a row."""
+def write_names(names: Sequence[str], row_height: int, height: int) -> Tensor:
+    """Return a white column (3, height, W) with a name beside each row of a grid."""
+    font = ImageFont.load_default(size=14)
+    shown = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
+    width = 8 + max(int(font.getlength(name)) for name in shown)
+    column = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(column)
+    for i, name in enumerate(shown):
+        y = PADDING + i * (row_height + PADDING) + row_height // 2
+        draw.text((width - 4, y), name, fill="black", font=font, anchor="rm")
+    return pil_to_tensor(column).float().div(255)
+
+
+def save_grid(images: Tensor, path: Path, columns: int, names: Sequence[str] = ()) -> None:
+    """Write images (N, C, H, W) in [-1, 1] as one PNG, `columns` in a row, the rows' names to their left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(grid(images, columns), path)
+    save_image(draw_grid(images, columns, names), path)

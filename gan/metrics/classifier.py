@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
+from torchvision.transforms.v2.functional import resize
 
-from gan.data.pixels import to_float
+from gan.data.pixels import to_float, with_channels
 from gan.errors import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -19,15 +19,16 @@ SHA256 = json.loads((WEIGHTS / "sha256.json").read_text())
 
 
 class Network(nn.Module):
-    """Three convolutions and a layer of 128 features over 28 px grey images (N, 1, 28, 28) in [-1, 1].
+    """Three convolutions and a layer of 128 features over 28 px images (N, channels, 28, 28) in [-1, 1].
 
     Returns features (N, 128), after their ReLU, and logits (N, num_classes).
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, channels: int = 1) -> None:
         super().__init__()
+        self.num_classes, self.channels = num_classes, channels
         self.features = nn.Sequential(
-            *(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.MaxPool2d(2), nn.ReLU()),  # (N, 32, 14, 14)
+            *(nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.MaxPool2d(2), nn.ReLU()),  # (N, 32, 14, 14)
             *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.MaxPool2d(2), nn.ReLU()),  # (N, 64, 7, 7)
             *(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.AdaptiveMaxPool2d(4), nn.ReLU()),  # (N, 64, 4, 4)
             *(nn.Flatten(), nn.Linear(1024, 128), nn.ReLU()),  # (N, 128)
@@ -43,11 +44,12 @@ class Classifier:
     """Features and logits of images under shipped or given weights.
 
     `weights_path` is the name of shipped weights (mnist, fashion_mnist) or a file that scripts/train_classifier.py
-    wrote. Images (N, C, H, W) uint8 of any size are turned grey and resized to 28 px. Raises InputError for no or
-    unknown weights, and for shipped ones that do not have their recorded sha256.
+    wrote. Images (N, C, H, W) uint8 of any size are resized to 28 px, and turned grey for weights that want it.
+    `knows_classes` says that labels are among what it tells apart. Raises InputError for no or unknown weights, and
+    for shipped ones that do not have their recorded sha256.
     """
 
-    def __init__(self, *, weights_path: str | None) -> None:
+    def __init__(self, *, weights_path: str | None, name: str | None = None, knows_classes: bool = True) -> None:
         path = WEIGHTS / f"{weights_path}.safetensors" if weights_path in SHA256 else Path(weights_path or "")
         if not path.is_file():
             raise InputError(
@@ -59,19 +61,20 @@ class Classifier:
             raise InputError(f"{path}: damaged, its sha256 is {self.sha256}, not {SHA256[weights_path]}")
         try:
             weights = {name: tensor.float() for name, tensor in load_file(path).items()}
-            self.network = Network(len(weights["head.bias"])).eval().requires_grad_(False)
+            sizes = len(weights["head.bias"]), weights["features.0.weight"].shape[1]
+            self.network = Network(*sizes).eval().requires_grad_(False)
             self.network.load_state_dict(weights)
             self.network.features = fused(self.network.features)
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
-        self.num_features, self.knows_classes = 128, True
-        self.name = f"classifier {path.stem}"
-        self.resize = "28 px grey, bilinear antialiased"
+        self.num_features, self.knows_classes = 128, knows_classes
+        self.name = name or f"classifier {path.stem}"
+        self.resize = f"28 px {'grey' if self.network.channels == 1 else 'RGB'}, bilinear antialiased"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(images.device.type, enabled=False):
-            return self.network.to(images.device)(to_float(prepare(images)))
+            return self.network.to(images.device)(to_float(prepare(images, self.network.channels)))
 
 
 def fused(layers: nn.Sequential) -> nn.Sequential:
@@ -82,7 +85,7 @@ def fused(layers: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*made).to(memory_format=torch.channels_last)
 
 
-def prepare(images: Tensor) -> Tensor:
-    """Turn uint8 images (N, C, H, W) of any size grey and 28 px wide and high: (N, 1, 28, 28)."""
-    images = rgb_to_grayscale(images) if images.shape[1] == 3 else images
+def prepare(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) of any size as (N, channels, 28, 28)."""
+    images = with_channels(images, channels)
     return resize(images, [28, 28], antialias=True) if images.shape[2:] != (28, 28) else images

@@ -11,17 +11,19 @@ from torchvision.transforms import v2
 from gan.data.datamodule import Images
 from gan.data.pixels import to_float
 from gan.metrics.classifier import Network, prepare
+from gan.precision import cpu_has_bfloat16
 
 
 def fit(images: Tensor, labels: Tensor, *, epochs: int, seed: int, title: str = "training") -> Network:
     """Fit a classifier to uint8 images (N, C, H, W), by Adam under a one-cycle schedule.
 
-    Images are turned grey, resized to 28 px, and shifted and scaled a little. Same seed, same weights; the global
-    generator is left as it was.
+    Images are resized to 28 px, and shifted and scaled a little. Same seed, same weights on machines of a kind; the
+    global generator is left as it was.
     """
+    channels, bfloat16 = images.shape[1], cpu_has_bfloat16()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(int(labels.max()) + 1).to(memory_format=torch.channels_last)
+        network = Network(int(labels.max()) + 1, channels).to(memory_format=torch.channels_last)
         batch_size = min(128, len(images))
         batches = len(images) // batch_size
         optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
@@ -30,8 +32,8 @@ def fit(images: Tensor, labels: Tensor, *, epochs: int, seed: int, title: str = 
         used = batches * batch_size
         order = torch.cat([torch.randperm(len(images))[:used] for _ in range(epochs)]).split(batch_size)
         for indices in track(order, title, transient=True, disable=not sys.stdout.isatty()):
-            x = to_float(jitter(prepare(images[indices])))
-            with torch.autocast("cpu", torch.bfloat16):
+            x = to_float(jitter(prepare(images[indices], channels)))
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 loss = cross_entropy(network(x)[1], labels[indices])
             optimiser.zero_grad()
             loss.backward()
@@ -46,5 +48,5 @@ def accuracy(network: Network, images: Images) -> float:
     hits = 0
     for indices in torch.arange(len(images)).split(500):
         batch, labels = images.__getitems__(indices.tolist())
-        hits += int((network(to_float(prepare(batch)))[1].argmax(1) == labels).sum())
+        hits += int((network(to_float(prepare(batch, network.channels)))[1].argmax(1) == labels).sum())
     return hits / len(images)

@@ -19,6 +19,8 @@ from gan.metrics.manifold import NEIGHBOURS
 from gan.metrics.reals import extract, keep, kept, key, spread, summarise
 from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, scores
 
+FEWEST = 10  # images or samples that can be scored
+CLEAR_GAIN = 0.1  # of the way from chance to certainty, which an extractor that knows the classes passes at least
 VERSION = 1  # of what the scores mean; part of every protocol
 
 log = logging.getLogger(__name__)
@@ -46,11 +48,15 @@ class Scorer:
         if reference not in data.splits:
             raise InputError(f"metrics.reference={reference}: must be one of {', '.join(data.splits)}")
         self.reals, self.others = data.splits[reference], data.splits["train" if reference == "test" else "test"]
-        if data.n_fakes < 10:
-            raise InputError(f"metrics.n_fakes={data.n_fakes}: must be at least 10")
-        if min(len(self.reals), len(self.others)) < 10:
-            raise InputError(f"metrics.reference={reference}: each split must hold at least 10 images to score with")
-        self.extractor, self.conditional = extractor, conditional
+        if data.n_fakes < FEWEST:
+            raise InputError(f"metrics.n_fakes={data.n_fakes}: must be at least {FEWEST}")
+        for split, images in data.splits.items():
+            if len(images) < FEWEST:
+                raise InputError(
+                    f"metrics: the {split} split has {len(images)} images, scores need at least {FEWEST}; add some "
+                    "(without a test folder every tenth image of a class is held out), or metrics=none"
+                )
+        self.extractor, self.conditional, self.num_classes = extractor, conditional, data.shape["num_classes"]
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self.fid_name = f"fid{few(data.n_fakes)}"
         self.n_floor = min(len(self.others), data.n_fakes)
@@ -88,13 +94,28 @@ class Scorer:
         found = kept(path) if path else None
         if found:
             self.reference, self.floor = found
+        else:
+            self.reference = summarise(self.extractor, self.reals, device)
+            chosen = spread(len(self.others), self.n_floor)
+            self.floor = self.scores(list(extract(self.extractor, self.others, chosen, device)))
+            if path:
+                keep(path, self.reference, self.floor)
+        if self.conditional and self.extractor.knows_classes:
+            self.require_known_classes()
+
+    def require_known_classes(self) -> None:
+        """Raise InputError for an extractor that tells other classes apart than the images have."""
+        known, right = len(self.reference.class_shares), self.floor["conditional_accuracy"]
+        chance = 1 / self.num_classes
+        if known == self.num_classes and right > chance + CLEAR_GAIN * (1 - chance):
             return
-        self.reference = summarise(self.extractor, self.reals, device)
-        self.floor = self.scores(
-            list(extract(self.extractor, self.others, spread(len(self.others), self.n_floor), device))
+        problem = f"finds the class of {right:.0%} of the real images"
+        if known != self.num_classes:
+            problem = f"knows {known} classes, the images have {self.num_classes}"
+        raise InputError(
+            f"metrics: {self.extractor.name} {problem}: it was made for other images; use metrics=own, "
+            "metrics=inception or metrics=none"
         )
-        if path:
-            keep(path, self.reference, self.floor)
 
     @torch.no_grad()
     def score(

@@ -1,0 +1,1 @@
+"""Real images: how they are found, decoded, cached and fed to training."""

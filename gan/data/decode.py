@@ -1,0 +1,114 @@
+"""From an image file to pixels, whatever its format, depth, orientation or transparency."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from gan.errors import InputError
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit refuses large scans; MOST_PIXELS is checked instead
+MOST_PIXELS = 2**29
+LARGE_PIXELS = 2**24  # decoded in reduced size, one at a time
+LARGE = Lock()
+REDUCIBLE = {"L", "RGB", "RGBA", "CMYK", "YCbCr"}  # modes in which the mean of pixels is a color
+
+
+class Unreadable(ValueError):
+    """A file that is no whole image."""
+
+
+def read_color(name: str) -> tuple[int, int, int]:
+    """Return the RGB values of a color by its CSS name or #rrggbb, or raise InputError."""
+    try:
+        return ImageColor.getrgb(str(name))[:3]
+    except ValueError as error:
+        raise InputError(f"data.background={name}: must be a color such as white, black or #ff8800") from error
+
+
+def decode_image(
+    path: Path, *, image_size: int, channels: int, background: tuple[int, int, int]
+) -> tuple[Tensor, tuple[int, int]]:
+    """Return an image's center square as uint8 (channels, image_size, image_size), and its width and height in pixels.
+
+    The EXIF orientation is applied; of an animation the first frame is taken; transparent pixels show `background`;
+    16-bit and float values are scaled to 0..255; with one channel colors become luma (ITU-R 601).
+    Raises Unreadable for a file that is no image, is cut short, or has more than 2^29 pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            n_pixels = size[0] * size[1]
+            if n_pixels > MOST_PIXELS:
+                raise Unreadable(f"{size[0]} x {size[1]} pixels are more than {MOST_PIXELS:,}")
+            is_large = n_pixels > LARGE_PIXELS
+            with LARGE if is_large else nullcontext():
+                reduced = reduce(image, image_size) if is_large else image
+                pixels = np.asarray(flatten(center_square(orient(reduced)), channels, background))
+    except Unreadable:
+        raise
+    except MemoryError as error:
+        raise Unreadable(f"{size[0]} x {size[1]} pixels do not fit into memory") from error
+    except Exception as error:  # damaged files make Pillow's decoders raise anything
+        raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from error
+    square = torch.from_numpy(pixels.copy()).view(*pixels.shape[:2], channels).permute(2, 0, 1)
+    if square.shape[1:] != (image_size, image_size):
+        square = resize(square, [image_size, image_size], antialias=True)
+    return square, size
+
+
+def reduce(image: Image.Image, image_size: int) -> Image.Image:
+    """Return a large image in a reduced size that is still several times `image_size`."""
+    image.draft(None, (4 * image_size, 4 * image_size))  # JPEG decodes to 1/2, 1/4 or 1/8 at once
+    factor = min(image.size) // (4 * image_size)
+    return image.reduce(factor) if factor > 1 and image.mode in REDUCIBLE else image
+
+
+def orient(image: Image.Image) -> Image.Image:
+    """Return the image as its EXIF orientation says it is to be seen; damaged EXIF data are ignored."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of the metadata only; `load` raises again where the pixels are damaged too
+        image.load()
+        return image
+
+
+def center_square(image: Image.Image) -> Image.Image:
+    """Return the largest square about the center."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image if width == height else image.crop((left, top, left + side, top + side))
+
+
+def flatten(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
+    """Return the image with 8 bits a channel, opaque, grey ("L") or RGB."""
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(scale_depth(image)).convert(mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
+    return image.convert("RGB").convert(mode) if image.mode == "P" else image.convert(mode)
+
+
+def scale_depth(image: Image.Image) -> np.ndarray:
+    """Return the values of a 16-bit, 32-bit or float image as uint8.
+
+    16 bits span 0..65535. Other integers and floats do not say what they span: the smallest of 0..1, 0..255, 0..65535
+    and, for integers, 0..2^31-1 that holds them is taken, -1..1 where some are negative.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    low, high = values.min(), values.max()
+    limits = {"F": [1, 255, 65535], "I": [255, 65535, 2**31 - 1]}.get(image.mode, [65535])
+    if image.mode == "F" and -1 <= low < 0 and high <= 1:
+        values, low, high = (values + 1) / 2, 0, 1
+    if not (low >= 0 and high <= limits[-1]):  # NaN too
+        raise Unreadable(f"its values span {low:.4g} to {high:.4g}; floats must lie in 0..1, -1..1, 0..255 or 0..65535")
+    full = next(limit for limit in limits if high <= limit)
+    return (values * (255 / full)).round().astype(np.uint8)

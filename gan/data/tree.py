@@ -1,0 +1,176 @@
+"""Which images an image folder holds: its splits, its classes, and what in it is no image."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gan.data.label_table import read_label_table
+from gan.errors import InputError
+
+SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+TRAIN, HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")  # the first found is used
+SYSTEM_NAMES = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini"}
+HOLD_OUT_EVERY = 10
+
+
+@dataclass
+class Tree:
+    """The images of a folder. `splits` maps "train" and "test" to pairs of a path and an index into `classes`.
+
+    `classes` is empty for unlabeled images. `official` tells whether the folder has splits of its own; `ignored` counts
+    what was passed over, by kind.
+    """
+
+    root: Path
+    splits: dict[str, list[tuple[Path, int]]]
+    classes: list[str]
+    official: bool
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def count_classes(self, *splits: str) -> dict[str, int]:
+        """Return the number of images of each class, over the named splits, all of them by default."""
+        labels = Counter(label for split in splits or self.splits for _, label in self.splits[split])
+        return {name: labels[i] for i, name in enumerate(self.classes)}
+
+
+@dataclass
+class Directory:
+    """A folder's images and those of its subfolders that hold any, at any depth."""
+
+    path: Path
+    images: list[Path]
+    folders: list["Directory"]
+
+    def all_images(self) -> Iterator[Path]:
+        """Yield the images of the folder and of all below it, in the order of their names."""
+        yield from self.images
+        for folder in self.folders:
+            yield from folder.all_images()
+
+
+def find_images(root: Path) -> Tree:
+    """Return the images below a folder, sorted by name, each with its class.
+
+    Subfolders are classes, or splits (train or training; test, testing, val, valid or validation; in any case) with the
+    classes below; a lone folder that holds all others is looked through. Without subfolders the images are unlabeled,
+    unless a labels.csv or metadata.csv beside them gives their classes. Classes are numbered once for all splits. A
+    folder without splits has every tenth image of each class held out as "test". Symbolic links are followed.
+    Raises InputError for a folder that is missing, holds no images, or mixes images with class folders.
+    """
+    if not root.is_dir():
+        raise InputError(f"data.root={root}: no such folder")
+    ignored: Counter[str] = Counter()
+    top = look_through(list_directory(root, ignored, ()))
+    if not any(top.all_images()):
+        raise InputError(f"data.root={root}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    found = split_folders(top, ignored)
+    named = {split: name_classes(folder, ignored) for split, folder in (found or {"train": top}).items()}
+    classes = sort_names({name for images in named.values() for _, name in images})
+    if len(classes) < 2:
+        classes = []
+    index = {name: i for i, name in enumerate(classes)}
+    splits = {split: [(path, index.get(name, 0)) for path, name in images] for split, images in named.items()}
+    if not found:
+        splits = hold_out(splits["train"])
+    return Tree(root, splits, classes, bool(found), ignored)
+
+
+def list_directory(path: Path, ignored: Counter[str], above: tuple[str, ...]) -> Directory:
+    """Return a folder's images and subfolders, without empty ones; count what is passed over in `ignored`."""
+    directory = Directory(path, [], [])
+    above = (*above, os.path.realpath(path))
+    try:
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"data.root: {path}: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
+            ignored["hidden or system names"] += 1
+        elif entry.is_dir():
+            if os.path.realpath(entry.path) in above:
+                ignored["links to a folder above"] += 1
+                continue
+            below = list_directory(Path(entry.path), ignored, above)
+            if below.images or below.folders:
+                directory.folders.append(below)
+            else:
+                ignored["folders without images"] += 1
+        elif Path(entry.name).suffix.lower() in SUFFIXES:
+            directory.images.append(Path(entry.path))
+        else:
+            ignored["files that are no images"] += 1
+    return directory
+
+
+def look_through(top: Directory) -> Directory:
+    """Return the folder itself or, where it holds nothing but one folder, that one, and so on."""
+    while not top.images and len(top.folders) == 1:
+        below = top.folders[0]
+        if below.images and below.folders and below.path.name.lower() not in (*TRAIN, *HELD_OUT):
+            return top  # a lone class, with some images deeper down
+        top = below
+    return top
+
+
+def look_through_both(train: Directory, test: Directory) -> dict[str, Directory]:
+    """Return both splits or, where each holds nothing but a folder of the same name around its classes, those."""
+    while not train.images and not test.images and len(train.folders) == len(test.folders) == 1:
+        below = train.folders[0], test.folders[0]
+        if below[0].path.name != below[1].path.name or below[0].images or below[1].images:
+            break
+        train, test = below
+    return {"train": train, "test": test}
+
+
+def split_folders(top: Directory, ignored: Counter[str]) -> dict[str, Directory] | None:
+    """Return the folders of the splits "train" and "test", or None for a folder that has no splits."""
+    by_name = {folder.path.name.lower(): folder for folder in top.folders}
+    train = [by_name[name] for name in TRAIN if name in by_name]
+    held_out = [by_name[name] for name in HELD_OUT if name in by_name]
+    others = [folder.path.name for folder in top.folders if folder not in (*train, *held_out)]
+    if not train or not held_out:
+        if held_out and len(held_out) > 1 and not others:
+            raise InputError(f"data.root={top.path}: holds {held_out[0].path.name} but no train")
+        return None
+    if others or top.images or len(train) > 1:
+        odd = others[0] if others else top.images[0].name if top.images else train[1].path.name
+        raise InputError(
+            f"data.root={top.path}: {odd} is beside the splits {train[0].path.name} and {held_out[0].path.name}; "
+            "move it away, or give the folder of one set"
+        )
+    for unused in held_out[1:]:
+        ignored[f"images of {unused.path.name}/, as {held_out[0].path.name}/ is scored against"] += sum(
+            1 for _ in unused.all_images()
+        )
+    return look_through_both(train[0], held_out[0])
+
+
+def name_classes(directory: Directory, ignored: Counter[str]) -> list[tuple[Path, str]]:
+    """Return a split's images, each with the name of its class, "" without classes."""
+    if not directory.folders:
+        labels = read_label_table(directory.path, directory.images)
+        ignored["images without a label"] += len(directory.images) - len(labels) if labels else 0
+        return [(path, labels.get(path, "")) for path in directory.images if not labels or path in labels]
+    if directory.images:
+        raise InputError(
+            f"data.root: {directory.images[0]} is beside the class folders "
+            f"{', '.join(folder.path.name for folder in directory.folders[:3])}; move it into one of them, or away"
+        )
+    return [(path, folder.path.name) for folder in directory.folders for path in folder.all_images()]
+
+
+def hold_out(images: list[tuple[Path, int]]) -> dict[str, list[tuple[Path, int]]]:
+    """Split images into "train" and "test": of each class every tenth."""
+    seen: Counter[int] = Counter()
+    splits: dict[str, list[tuple[Path, int]]] = {"train": [], "test": []}
+    for path, label in images:
+        seen[label] += 1
+        splits["train" if seen[label] % HOLD_OUT_EVERY else "test"].append((path, label))
+    return splits
+
+
+def sort_names(names: set[str]) -> list[str]:
+    """Return class names in order: as numbers where all are, else as text."""
+    return sorted(names, key=int if all(name.isdecimal() for name in names) else None)

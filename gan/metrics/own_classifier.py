@@ -1,0 +1,47 @@
+"""A classifier of the user's own images as feature extractor, trained at the first run on them and cached."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from filelock import FileLock
+from safetensors.torch import save_file
+
+from gan.data.datamodule import ImageData
+from gan.data.pixel_cache import digest
+from gan.metrics.classifier import Classifier
+from gan.metrics.fitting import fit
+
+VERSION = 1  # of the training; part of the key
+IMAGES, MOST_EPOCHS, FEWEST_EPOCHS = 40_000, 40, 2  # images seen in training, each at most and at least so often
+
+log = logging.getLogger(__name__)
+
+
+def own_classifier(data: ImageData, *, cache_dir: str | None) -> Classifier:
+    """Return a classifier trained on the training split, from `cache_dir` where it was trained before.
+
+    It learns the images' classes or, of unlabeled images, which of four ways up an image is (Gidaris et al. 2018,
+    "Unsupervised Representation Learning by Predicting Image Rotations"). Runs that start together train it once.
+    """
+    train, knows_classes = data.splits["train"], data.shape["num_classes"] > 0
+    with TemporaryDirectory() as scratch:
+        folder = Path(cache_dir, "classifiers").expanduser() if cache_dir else Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{digest([VERSION, train.fingerprint()])}.safetensors"
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                images, labels = train.images, train.labels
+                if not knows_classes:
+                    images, labels = rotate(images)
+                epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, IMAGES // len(images)))
+                network = fit(images, labels, epochs=epochs, seed=0, title="training a classifier of your images")
+                save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+        return Classifier(weights_path=str(path), name="own classifier", knows_classes=knows_classes)
+
+
+def rotate(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images (N, C, S, S) in four orientations (4N, C, S, S), and the number of quarter turns of each (4N,)."""
+    turned = torch.cat([images.rot90(turns, (2, 3)) for turns in range(4)])
+    return turned, torch.arange(4).repeat_interleave(len(images))

@@ -1,0 +1,39 @@
+"""The floating-point precision that a machine computes fast."""
+
+import torch
+
+from gan.errors import InputError
+
+ALIASES = {"32": "32-true", "bf16": "bf16-mixed"}  # Lightning's
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+def resolve_precision(precision: str | int, accelerator: str) -> str:
+    """Return the precision that a run trains in: auto is bf16-mixed where the hardware has bfloat16, else 32-true.
+
+    Raises InputError for any other: in half precision averages and penalties lose their digits, and 16-mixed scales the
+    gradients of one optimizer, where a GAN has two.
+    """
+    chosen = ALIASES.get(str(precision), str(precision))
+    if chosen == "auto":
+        return "bf16-mixed" if has_bfloat16(accelerator) else "32-true"
+    if chosen not in PRECISIONS:
+        raise InputError(f"trainer.precision={precision}: must be auto, {' or '.join(PRECISIONS)}")
+    return chosen
+
+
+def has_bfloat16(accelerator: str) -> bool:
+    """Whether bfloat16 is computed by the hardware; elsewhere it is emulated, many times slower than float32."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
+        return cpu_has_bfloat16()
+    return False
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether oneDNN, which computes convolutions and matrix products on CPUs, has bfloat16 instructions to use.
+
+    PyTorch has no public question for it; its own tests ask this one.
+    """
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

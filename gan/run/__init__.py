@@ -1,0 +1,1 @@
+"""One run: from its config to the files that it leaves."""

@@ -1,0 +1,87 @@
+"""From a config to the parts of a run: data, networks and their game, scorer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
+
+from gan.callbacks import Evaluation
+from gan.data.datamodule import ImageData
+from gan.gan import GAN
+from gan.guards import check, check_processes
+from gan.metrics.scorer import Scorer
+from gan.runs import HISTORY
+from gan.trusted import TARGETS
+
+N_SHOWN = 100  # samples of a run that is not scored
+
+
+def build_data(cfg: DictConfig, **options: Any) -> ImageData:
+    """Return the images that a config names, read; `options` replace arguments of the DataModule."""
+    arguments = {
+        "seed": cfg.seed,
+        "n_critic": cfg.n_critic,
+        "n_fakes": cfg.metrics.n_fakes if cfg.metrics.extractor else N_SHOWN,
+        "prior": build(cfg.prior),
+        "z_dim": cfg.model.generator.z_dim,
+    }
+    data = build(cfg.data, **arguments | options)
+    data.setup()
+    return data
+
+
+def build_gan(cfg: DictConfig, data: ImageData) -> GAN:
+    """Return the game that a config names, for these images; raise InputError for combinations that can't be right."""
+    shape = network_shape(cfg, data)
+    gan = GAN(
+        build(cfg.model.generator, **shape),
+        build(cfg.model.discriminator, **shape),
+        loss=build(cfg.loss),
+        penalties=build(cfg.penalty).values(),
+        augment=build(cfg.augment),
+        optimizer=build(cfg.optimizer),
+        schedule=build(cfg.schedule),
+        prior=data.prior,
+        n_critic=cfg.n_critic,
+        ema_half_life_steps=cfg.ema_half_life_steps,
+        ema_ramp_up=cfg.ema_ramp_up,
+        gradient_clip_val=cfg.gradient_clip_val,
+        weight_clip=cfg.weight_clip,
+    )
+    check(gan, batch_size=data.batch_size, **shape)
+    return gan
+
+
+def build_scorer(cfg: DictConfig, data: ImageData) -> Scorer | None:
+    """Return what scores samples against these images, None for metrics=none."""
+    if not cfg.metrics.extractor:
+        return None
+    with torch.random.fork_rng():  # making networks draws their first weights
+        extractor = build(cfg.metrics.extractor)
+        if cfg.metrics.extractor.get("_partial_"):  # an extractor that is made for the data
+            extractor = extractor(data)
+    conditional = network_shape(cfg, data)["num_classes"] > 0
+    return Scorer(extractor, data, reference=cfg.metrics.reference, conditional=conditional, cache_dir=cfg.cache_dir)
+
+
+def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
+    """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
+    evaluation = Evaluation(scorer, objective=cfg.objective, history=Path(cfg.run_dir) / HISTORY)
+    callbacks = [evaluation, *build(cfg.callbacks).values()]
+    trainer = build(cfg.trainer, logger=build(cfg.logger) or False, callbacks=callbacks)
+    check_processes(trainer)
+    data.require_batches(trainer.world_size)
+    return trainer, evaluation
+
+
+def network_shape(cfg: DictConfig, data: ImageData) -> dict[str, int]:
+    """Return what networks must know of the images: channels, image_size, and num_classes, 0 without conditioning."""
+    return data.shape if cfg.conditional else data.shape | {"num_classes": 0}
+
+
+def build(cfg: DictConfig, **options: Any) -> Any:
+    """Instantiate a part of a config, by import paths that a config may use."""
+    return instantiate(cfg, _execution_whitelist_=TARGETS, **options)

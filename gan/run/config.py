@@ -1,0 +1,136 @@
+"""A run's config as people type it, made ready to build from: its paths, numbers, seed and precision."""
+
+import random
+import types
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from gan.errors import InputError
+from gan.gan import GAN
+from gan.precision import resolve_precision
+from gan.trusted import TARGETS
+
+SEEDS = 2**32  # what numpy takes
+TYPES = {
+    "metrics.n_fakes": int,
+    "seed": int | None,
+    "optimizer.lr": float,
+    "optimizer.beta1": float,
+}  # of keys that no constructor has
+
+
+def prepare_config(cfg: DictConfig) -> DictConfig:
+    """Return the config with all values resolved and as the classes that it names want them.
+
+    `~` is the home folder at the start of any string; whole numbers may be typed as floats and floats as whole numbers;
+    seed=null draws a seed; trainer.precision=auto becomes what the hardware computes fast.
+    Raises InputError that names the key, its value and what is allowed.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
+    config = convert(config, "", get_type_hints(GAN.__init__))
+    config["seed"] = choose_seed(config["seed"])
+    trainer = config["trainer"]
+    trainer["precision"] = resolve_precision(trainer["precision"], trainer["accelerator"])
+    check_trainer(trainer, is_scored=bool(config["metrics"]["extractor"]))
+    return OmegaConf.create(config)
+
+
+def choose_seed(seed: int | None) -> int:
+    """Return the seed, or one that is drawn for null; raise InputError outside of 0 to 2^32 - 1."""
+    if seed is None:
+        return random.SystemRandom().randrange(SEEDS)
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"seed={seed}: must be a whole number from 0 to {SEEDS - 1}, or null for one that is drawn")
+    return seed
+
+
+def convert(value: Any, key: str, hint: Any) -> Any:
+    """Return a value of the config, nested ones too, as its type hint wants it; a dict of hints goes with a dict."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            hint = read_hints(value["_target_"])
+        hints = hint if isinstance(hint, dict) else {}
+        names = {name: f"{key}.{name}" if key else name for name in value}
+        return {
+            name: convert(part, names[name], TYPES.get(names[name], hints.get(name))) for name, part in value.items()
+        }
+    if isinstance(value, list):
+        inner = list_hint(hint)
+        return [convert(part, f"{key}[{i}]", inner) for i, part in enumerate(value)]
+    if isinstance(value, str):
+        value = str(Path(value).expanduser()) if value == "~" or value.startswith("~/") else value
+    return convert_number(value, key, hint)
+
+
+def convert_number(value: Any, key: str, hint: Any) -> Any:
+    """Return a number as an int or a float, where the hint allows only one of them; raise InputError for none."""
+    kinds = set(unpack_union(hint))
+    if {int, float} <= kinds and isinstance(value, float) and value > 1 and value.is_integer():
+        return int(value)  # a count, where values up to 1 are shares
+    wants_int, wants_float = int in kinds and float not in kinds, float in kinds and int not in kinds
+    if not (wants_int or wants_float) or kinds & {str, bool, list} or isinstance(value, dict | list):
+        return value
+    if value is None and type(None) in kinds:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (wants_int and value != value // 1):
+        shown = "null" if value is None else value
+        allowed = ", or null" if type(None) in kinds else ""
+        raise InputError(f"{key}={shown}: must be a {'whole number' if wants_int else 'number'}{allowed}")
+    return int(value) if wants_int else float(value)
+
+
+def unpack_union(hint: Any) -> Sequence[Any]:
+    """Return the alternatives of a type hint."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def list_hint(hint: Any) -> Any:
+    """Return the type hint of a list's elements; None where it has none, or several."""
+    for kind in unpack_union(hint):
+        if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Iterable):
+            inner = {part for part in get_args(kind) if part is not ...}
+            return inner.pop() if len(inner) == 1 else None
+    return None
+
+
+def read_hints(target: str) -> dict[str, Any]:
+    """Return the type hints of what a `_target_` names, its base classes' too; nothing for what may not be imported."""
+    if not any(fnmatch(target, pattern) for pattern in TARGETS):
+        return {}
+    try:
+        found = get_object(target)
+        hints = [get_type_hints(base.__init__) for base in reversed(found.__mro__)] if isinstance(found, type) else []
+        return {name: hint for each in hints or [get_type_hints(found)] for name, hint in each.items()}
+    except Exception:  # building it reports what is wrong
+        return {}
+
+
+def check_trainer(trainer: dict[str, Any], *, is_scored: bool) -> None:
+    """Raise InputError for options of the Trainer that would train nothing, never end, or score part of the samples."""
+    for name in ("max_steps", "max_epochs"):
+        if trainer.get(name) is not None and (trainer[name] == 0 or trainer[name] < -1):
+            raise InputError(f"trainer.{name}={trainer[name]}: must be at least 1, or -1 for no limit")
+    if trainer["max_steps"] == -1 and trainer.get("max_epochs") in (-1, None) and not trainer.get("max_time"):
+        raise InputError("trainer.max_steps=-1: training would never end; set trainer.max_epochs or trainer.max_time")
+    if trainer.get("num_sanity_val_steps"):
+        raise InputError(
+            f"trainer.num_sanity_val_steps={trainer['num_sanity_val_steps']}: must be 0; networks and data are checked "
+            "before training as it is"
+        )
+    if trainer.get("limit_train_batches") == 0:
+        raise InputError("trainer.limit_train_batches=0: trains nothing; leave it out, or give a larger one")
+    for name, whole in {"limit_val_batches": 1.0, "fast_dev_run": False, "overfit_batches": 0.0}.items():
+        value = trainer.get(name)
+        is_whole = value is None or (value == whole and type(value) is type(whole))
+        if is_scored and not is_whole:
+            raise InputError(f"trainer.{name}={value}: would score a part of the samples as all; add metrics=none")
