@@ -38,7 +38,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     results.show_notes([*notes, data.summary])
     gan = build_gan(cfg, data)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
-    config = results.start(cfg, network_shape(cfg, data))
+    config = results.start(cfg, network_shape(cfg, data), data.classes)
     with tracking.run(trainer.logger, config):
         try:
             trainer.fit(gan, data, ckpt_path=ckpt_path, weights_only=True)
@@ -67,9 +67,16 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
         sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {line}")
 
 
+def expand_home(word: str) -> str:
+    """Return an override with ~ for the home folder in its value, which a shell expands at the start of a word only."""
+    key, sign, value = word.partition("=")
+    return key + sign + os.path.expanduser(value) if value == "~" or value.startswith("~/") else word
+
+
 if __name__ == "__main__":
     for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
         Plugins.instance().register(plugin)
+    sys.argv[1:] = [expand_home(word) for word in sys.argv[1:]]
     options = {word.partition("=")[0] for word in sys.argv}
     if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
         sys.argv.append("--multirun")  # which a config group cannot ask for itself

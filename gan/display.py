@@ -77,6 +77,14 @@ def short(value: Any, form: str = "{:.3g}") -> str:
     return form.format(value) if isinstance(value, float) else str(value)
 
 
+def format_duration(seconds: float) -> str:
+    """Return a time span as people say it: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def number(name: str, value: float) -> str:
     """Return a score with its unit and as many digits as it is worth."""
     if name == "diverged":

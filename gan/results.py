@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -30,12 +30,16 @@ GENERATOR = "generator.safetensors"
 
 
 class Generator(NamedTuple):
-    """A generator ready to be called, the prior of its z, its number of classes and, from a checkpoint, its step."""
+    """A generator ready to be called, the prior of its z, its classes and, from a checkpoint, its step.
+
+    `num_classes` is 0 for an unconditional one; `classes` are their names, where the run knew any.
+    """
 
     network: nn.Module
     prior: Callable[..., Tensor]
     num_classes: int
     step: int | None
+    classes: Sequence[str] = ()
 
 
 def checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
@@ -58,7 +62,7 @@ def show_notes(notes: Iterable[str | None]) -> None:
             Console().print(note, highlight=False, markup=False, soft_wrap=True)
 
 
-def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
+def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
     """Return a run's whole config, resolved; leave it in the run's folder, and what builds its generator beside it."""
     config = OmegaConf.to_container(cfg, resolve=True)
     if rank_zero_only.rank:
@@ -66,7 +70,7 @@ def start(cfg: DictConfig, shape: dict[str, int]) -> dict[str, Any]:
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(config), run_dir / CONFIG)
-    recipe = {"generator": config["model"]["generator"] | shape, "prior": config["prior"]}
+    recipe = {"generator": config["model"]["generator"] | shape, "prior": config["prior"], "classes": list(classes)}
     OmegaConf.save(OmegaConf.create(recipe), (run_dir / GENERATOR).with_suffix(".yaml"))
     return config
 
@@ -161,4 +165,4 @@ def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool =
         network.load_state_dict(load_file(path))
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     prior = instantiate(config.prior, _execution_whitelist_=GENERATORS)
-    return Generator(network, prior, config.generator.num_classes, step)
+    return Generator(network, prior, config.generator.num_classes, step, list(config.get("classes", [])))

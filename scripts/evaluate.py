@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -28,8 +27,8 @@ from gan.metrics.reals import extract, key, spread
 from gan.metrics.scorer import Scorer
 from gan.quiet import quiet
 from gan.results import Generator, load_generator
+from gan.run.build import build_data, build_scorer
 from gan.runs import CONFIG
-from gan.trusted import TARGETS
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
 CAS_IMAGES = 60_000  # that each classifier learns from, over as many epochs as it takes
@@ -107,13 +106,9 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     named = {"last": run / "checkpoints" / "last.ckpt", "best": run / "checkpoints" / "best.ckpt"}
     checkpoint = named.get(arguments.checkpoint) or Path(arguments.checkpoint)
     generator = load_generator(run, checkpoint, raw=arguments.raw)
-    options = {"prior": generator.prior, "z_dim": generator.network.z_dim}
     n_fakes, z_seed = arguments.fakes or cfg.metrics.n_fakes, arguments.z_seed
-    data = instantiate(cfg.data, seed=cfg.seed, n_fakes=n_fakes, _execution_whitelist_=TARGETS, **options)
-    data.setup()
-    extractor = instantiate(cfg.metrics.extractor, _execution_whitelist_=TARGETS)
-    limits = {"reference": cfg.metrics.reference, "conditional": generator.num_classes > 0}
-    scorer = Scorer(extractor, data, cache_dir=cfg.cache_dir, **limits)
+    data = build_data(cfg, n_fakes=n_fakes)
+    scorer = build_scorer(cfg, data)
     scorer.protocol |= {"z_seed": z_seed, "generator": "raw" if arguments.raw else "ema"}
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
     found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)

@@ -5,7 +5,7 @@ python scripts/generate.py --run outputs/mnist_5k-dcgan-bce/DATE --label 5 --cou
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -28,15 +28,13 @@ def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 
 def draw(
-    run: Path, labels: list[int] | None, count: int, *, seed: int, interpolate: bool, truncation: float | None
+    run: Path, labels: list[str] | None, count: int, *, seed: int, interpolate: bool, truncation: float | None
 ) -> tuple[Tensor, int]:
     """Return images (N, C, H, W) in [-1, 1] and how many make a row."""
-    generator, prior, num_classes, _ = load_generator(run)
-    for label in labels or []:
-        if not 0 <= label < max(num_classes, 1):
-            raise InputError(f"--label {label}: this generator knows 0 to {max(num_classes, 1) - 1}")
+    generator, prior, num_classes, _, classes = load_generator(run)
+    known = max(num_classes, 1)
     random = torch.Generator().manual_seed(seed)
-    chosen = torch.tensor(labels or range(max(num_classes, 1)))
+    chosen = torch.tensor([find_class(label, known, classes) for label in labels or []] or range(known))
     if interpolate:
         rows, columns = -(-count // 10), 10
         ends = truncated(prior, 2 * rows, generator.z_dim, truncation, random).unflatten(0, (2, rows))
@@ -44,6 +42,16 @@ def draw(
         return generator(spherical(*ends, columns), of_rows.repeat_interleave(columns)), columns
     z = truncated(prior, count, generator.z_dim, truncation, random)
     return generator(z, chosen[torch.arange(count) * len(chosen) // count]), columns_of(count, len(chosen))
+
+
+def find_class(label: str, n: int, names: Sequence[str]) -> int:
+    """Return the number of one of n classes, which is given by its name or its number; raise InputError for others."""
+    if label in names[:n]:
+        return names.index(label)
+    if label.isdecimal() and int(label) < n:
+        return int(label)
+    known = f", or one of {', '.join(names[:n])}" if names and n > 1 else ""
+    raise InputError(f"--label {label}: this generator knows 0 to {n - 1}{known}")
 
 
 def truncated(
@@ -67,7 +75,9 @@ def columns_of(count: int, classes: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
-    parser.add_argument("--label", type=int, action="append", help="class to draw, may be repeated (default: all)")
+    parser.add_argument(
+        "--label", action="append", help="class to draw, by name or number; may be repeated (default: all)"
+    )
     parser.add_argument("--count", type=int, default=100, help="number of images (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of z (default: %(default)s)")

@@ -20,6 +20,14 @@ def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again
     assert len(list(tmp_path.glob("multirun/pruning/*-0/again/*/metrics.json"))) == 2 * 5
 
 
+def test_training_is_timed_idle_and_beside_other_work():
+    small = ["trainer.max_steps=2", *NARROW["dcgan"]]
+    done = command("threads", *small, "--turns", "1", script="scripts/benchmark.py")
+    assert done.returncode == 0, done.stderr
+    for wait in ("OpenMP's default, spinning", "OMP_WAIT_POLICY=PASSIVE", "chosen by the load", "one thread"):
+        assert f"│ {wait} " in done.stdout
+
+
 def test_help_says_what_each_benchmark_measures():
     done = command("--help", script="scripts/benchmark.py")
     for path in (ROOT / "scripts" / "benchmarks").glob("*.py"):

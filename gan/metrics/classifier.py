@@ -19,21 +19,21 @@ SHA256 = json.loads((WEIGHTS / "sha256.json").read_text())
 
 
 class Network(nn.Module):
-    """Three convolutions and a layer of 128 features over 28 px images (N, channels, 28, 28) in [-1, 1].
+    """Three convolutions and a layer of features over 28 px images (N, channels, 28, 28) in [-1, 1].
 
-    Returns features (N, 128), after their ReLU, and logits (N, num_classes).
+    Returns features (N, num_features), after their ReLU, and logits (N, num_classes).
     """
 
-    def __init__(self, num_classes: int = 10, channels: int = 1) -> None:
+    def __init__(self, num_classes: int = 10, channels: int = 1, num_features: int = 128) -> None:
         super().__init__()
-        self.num_classes, self.channels = num_classes, channels
+        self.num_classes, self.channels, self.num_features = num_classes, channels, num_features
         self.features = nn.Sequential(
             *(nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.MaxPool2d(2), nn.ReLU()),  # (N, 32, 14, 14)
             *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.MaxPool2d(2), nn.ReLU()),  # (N, 64, 7, 7)
             *(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.AdaptiveMaxPool2d(4), nn.ReLU()),  # (N, 64, 4, 4)
-            *(nn.Flatten(), nn.Linear(1024, 128), nn.ReLU()),  # (N, 128)
+            *(nn.Flatten(), nn.Linear(1024, num_features), nn.ReLU()),  # (N, num_features)
         )
-        self.head = nn.Linear(128, num_classes)
+        self.head = nn.Linear(num_features, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(images)
@@ -61,13 +61,13 @@ class Classifier:
             raise InputError(f"{path}: damaged, its sha256 is {self.sha256}, not {SHA256[weights_path]}")
         try:
             weights = {name: tensor.float() for name, tensor in load_file(path).items()}
-            sizes = len(weights["head.bias"]), weights["features.0.weight"].shape[1]
-            self.network = Network(*sizes).eval().requires_grad_(False)
+            (num_classes, num_features), channels = weights["head.weight"].shape, weights["features.0.weight"].shape[1]
+            self.network = Network(num_classes, channels, num_features).eval().requires_grad_(False)
             self.network.load_state_dict(weights)
             self.network.features = fused(self.network.features)
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
-        self.num_features, self.knows_classes = 128, knows_classes
+        self.num_features, self.knows_classes = num_features, knows_classes
         self.name = name or f"classifier {path.stem}"
         self.resize = f"28 px {'grey' if self.network.channels == 1 else 'RGB'}, bilinear antialiased"
 

@@ -14,7 +14,9 @@ from gan.metrics.classifier import Network, prepare
 from gan.precision import cpu_has_bfloat16
 
 
-def fit(images: Tensor, labels: Tensor, *, epochs: int, seed: int, title: str = "training") -> Network:
+def fit(
+    images: Tensor, labels: Tensor, *, epochs: int, seed: int, num_features: int = 128, title: str = "training"
+) -> Network:
     """Fit a classifier to uint8 images (N, C, H, W), by Adam under a one-cycle schedule.
 
     Images are resized to 28 px, and shifted and scaled a little. Same seed, same weights on machines of a kind; the
@@ -23,7 +25,7 @@ def fit(images: Tensor, labels: Tensor, *, epochs: int, seed: int, title: str = 
     channels, bfloat16 = images.shape[1], cpu_has_bfloat16()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(int(labels.max()) + 1, channels).to(memory_format=torch.channels_last)
+        network = Network(int(labels.max()) + 1, channels, num_features).to(memory_format=torch.channels_last)
         batch_size = min(128, len(images))
         batches = len(images) // batch_size
         optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)

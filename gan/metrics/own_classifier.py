@@ -1,6 +1,5 @@
 """A classifier of the user's own images as feature extractor, trained at the first run on them and cached."""
 
-import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +14,7 @@ from gan.metrics.fitting import fit
 
 VERSION = 1  # of the training; part of the key
 IMAGES, MOST_EPOCHS, FEWEST_EPOCHS = 40_000, 40, 2  # images seen in training, each at most and at least so often
-
-log = logging.getLogger(__name__)
+IMAGES_PER_FEATURE = 10
 
 
 def own_classifier(data: ImageData, *, cache_dir: str | None) -> Classifier:
@@ -36,9 +34,15 @@ def own_classifier(data: ImageData, *, cache_dir: str | None) -> Classifier:
                 if not knows_classes:
                     images, labels = rotate(images)
                 epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, IMAGES // len(images)))
-                network = fit(images, labels, epochs=epochs, seed=0, title="training a classifier of your images")
+                options = {"epochs": epochs, "seed": 0, "num_features": choose_num_features(len(train))}
+                network = fit(images, labels, **options, title="training a classifier of your images")
                 save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
         return Classifier(weights_path=str(path), name="own classifier", knows_classes=knows_classes)
+
+
+def choose_num_features(n: int) -> int:
+    """Return how many features n images are enough for: a covariance of more would be mostly noise, and FID with it."""
+    return next((size for size in (128, 64, 32) if size * IMAGES_PER_FEATURE <= n), 16)
 
 
 def rotate(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

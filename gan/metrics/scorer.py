@@ -100,7 +100,7 @@ class Scorer:
             self.floor = self.scores(list(extract(self.extractor, self.others, chosen, device)))
             if path:
                 keep(path, self.reference, self.floor)
-        if self.conditional and self.extractor.knows_classes:
+        if self.conditional and self.num_classes and self.extractor.knows_classes:
             self.require_known_classes()
 
     def require_known_classes(self) -> None:

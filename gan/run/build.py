@@ -59,12 +59,15 @@ def build_scorer(cfg: DictConfig, data: ImageData) -> Scorer | None:
     """Return what scores samples against these images, None for metrics=none."""
     if not cfg.metrics.extractor:
         return None
+    options = {"reference": cfg.metrics.reference, "cache_dir": cfg.cache_dir}
+    return Scorer(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
+
+
+def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
+    """Return the network whose features are compared; one with `_partial_` is made for the data, and called with it."""
     with torch.random.fork_rng():  # making networks draws their first weights
         extractor = build(cfg.metrics.extractor)
-        if cfg.metrics.extractor.get("_partial_"):  # an extractor that is made for the data
-            extractor = extractor(data)
-    conditional = network_shape(cfg, data)["num_classes"] > 0
-    return Scorer(extractor, data, reference=cfg.metrics.reference, conditional=conditional, cache_dir=cfg.cache_dir)
+        return extractor(data) if cfg.metrics.extractor.get("_partial_") else extractor
 
 
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +16,7 @@ from gan.data.pixels import to_uint8
 from gan.metrics.manifold import manifold_scores
 from gan.metrics.scorer import Scorer
 from gan.metrics.scores import frechet, inception_score, kernel
-from gan.trusted import TARGETS
+from gan.run.build import build, build_data, build_extractor
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -37,13 +36,9 @@ def measure(overrides: list[str], turns: int) -> None:
     """Time the parts of an evaluation, each `turns` times."""
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", overrides)
-    prior, options = instantiate(cfg.prior, _execution_whitelist_=TARGETS), {"_execution_whitelist_": TARGETS}
-    data = instantiate(
-        cfg.data, seed=0, n_fakes=cfg.metrics.n_fakes, prior=prior, z_dim=cfg.model.generator.z_dim, **options
-    )
-    data.setup()
-    generator = instantiate(cfg.model.generator, **data.shape, **options).eval()
-    extractor = instantiate(cfg.metrics.extractor, **options)
+    data = build_data(cfg)
+    generator = build(cfg.model.generator, **data.shape).eval()
+    extractor = build_extractor(cfg, data)
     with TemporaryDirectory() as cache_dir:
 
         def real_images() -> Scorer:

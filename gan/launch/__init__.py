@@ -1,0 +1,1 @@
+"""Where runs run, and how long they take."""

@@ -1,0 +1,127 @@
+"""How long a multirun will take, said before it starts."""
+
+import itertools
+import math
+import os
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, open_dict
+from rich.console import Console
+
+from gan.display import format_duration
+from gan.run.threads import choose_wait_policy
+
+WARM_UP, TIMED = 3, 12  # steps of each cell
+START_S = 12  # of a run: imports, and files written at its end
+
+
+class Forecast(Callback):
+    """Times a few steps and one scoring of each cell of a multirun, and prints how long all its runs will take.
+
+    The images are decoded, and an extractor of the user's own is trained, before the runs start, which find them in the
+    cache. `hydra.launcher.n_jobs` runs are taken to go side by side, each with its share of the cores.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from gan.errors import reason
+
+        runs = expand_sweep(config)
+        n_jobs = config.hydra.launcher.get("n_jobs", 1)
+        cells = Counter(tuple(word for word in words if not word.startswith("seed=")) for words in runs)
+        console = Console()
+        try:
+            with console.status("timing a few steps of each cell"):
+                choose_wait_policy()
+                seconds = {words: time_run([*words], config, n_jobs) for words in cells}
+        except Exception as error:
+            line = reason(error)
+            if line is None:
+                raise
+            raise SystemExit(f"error: {line}") from error
+        total = sum(seconds[words] * n for words, n in cells.items()) / min(n_jobs, len(runs))
+        end = datetime.now() + timedelta(seconds=total)
+        longest, shortest = max(seconds.values()), min(seconds.values())
+        at_once = f"{n_jobs} at a time" if n_jobs > 1 else "one after another"
+        console.print(
+            f"{len(runs)} runs, {len(cells)} cells, {at_once}: about {format_duration(total)}, until {end:%H:%M} "
+            f"({format_duration(shortest)} to {format_duration(longest)} a run; {TIMED} steps of each cell were timed)",
+            highlight=False,
+        )
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        Console().print(f"compare  python scripts/report.py --local {config.hydra.sweep.dir}", highlight=False)
+
+
+def expand_sweep(config: DictConfig) -> list[tuple[str, ...]]:
+    """Return the overrides of each run of a multirun: the sweeper's own parameters, and those of the command line."""
+    words = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
+    values: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides([*words, *config.hydra.overrides.task]):
+        swept = override.sweep_string_iterator() if override.is_sweep_override() else None
+        key = override.get_key_element()
+        values[key] = [f"{key}={value}" for value in swept or [override.get_value_element_as_str()]]
+    return list(itertools.product(*values.values()))
+
+
+def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
+    """Return the seconds that a run will take, by some of its steps and one scoring."""
+    import torch
+    from joblib import cpu_count
+    from pytorch_lightning import Trainer, seed_everything
+
+    from gan.launch.step_timer import StepTimer
+    from gan.quiet import quiet
+    from gan.run.build import build, build_data, build_gan, build_scorer
+
+    quiet()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, cpu_count() // n_jobs)))
+    try:
+        cfg = prepare_run(words, config)
+        seed_everything(cfg.seed, verbose=False)
+        data = build_data(cfg)
+        gan, scorer, timer = build_gan(cfg, data), build_scorer(cfg, data), StepTimer(WARM_UP)
+        trainer: Trainer = build(
+            cfg.trainer,
+            **{"max_steps": WARM_UP + TIMED, "limit_val_batches": 0, "enable_progress_bar": False},
+            **{"callbacks": [timer], "logger": False, "enable_checkpointing": False},
+        )
+        steps = cfg.trainer.max_steps
+        if steps < 1:
+            steps = cfg.trainer.max_epochs * (len(data.splits["train"]) // (data.batch_size * data.n_critic))
+        trainer.fit(gan, data)
+        seconds = START_S + timer.seconds_per_step * steps
+        if scorer:
+            scorer.measure_reals(trainer.strategy.root_device)
+            started = time.perf_counter()
+            scorer.score(gan.ema.module, data.samples(0), trainer.strategy.root_device)
+            n_scorings = math.ceil(steps / cfg.trainer.val_check_interval) + 1  # the best checkpoint's too
+            seconds += n_scorings * (time.perf_counter() - started)
+        return seconds
+    finally:
+        torch.set_num_threads(threads)
+
+
+def prepare_run(words: list[str], config: DictConfig) -> DictConfig:
+    """Return the config of one run of a multirun, as the run itself would get it."""
+    from gan.run.config import prepare_config
+
+    multirun = HydraConfig.instance().cfg
+    cfg = compose(config.hydra.job.config_name, words, return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = config.hydra.sweep.dir
+        cfg.hydra.job.num = 0
+    HydraConfig.instance().set_config(cfg)
+    try:
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return prepare_config(cfg)
+    finally:
+        HydraConfig.instance().cfg = multirun

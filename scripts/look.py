@@ -1,0 +1,128 @@
+"""Look at what the suite makes of your images before training: how many of what, warnings, and a picture of them.
+
+python scripts/look.py my_images
+python scripts/look.py my_images data.image_size=64 data.channels=1 --out look.png
+python scripts/look.py data=mnist_5k
+
+The picture shows training images as the discriminator gets them, one row for each class.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gan.data.datamodule import ImageData
+from gan.data.folder import Folder
+from gan.data.pixels import save_grid, to_float
+from gan.errors import reason
+from gan.metrics.reals import spread
+from gan.metrics.scorer import FEWEST
+from gan.quiet import quiet
+from gan.run.build import build_data
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+COLUMNS, MOST_CLASSES = 10, 20  # of the picture
+FEW_IMAGES, FEW_OF_A_CLASS, UNEVEN = 1000, 50, 10  # fewer are little to learn from; a class so many times another
+
+
+def compose_data(words: list[str]) -> DictConfig:
+    """Return the config for a folder or for overrides that choose another data set."""
+    overrides = [word if "=" in word else f"data.root={word}" for word in words]
+    if any(word.startswith("data.root=") for word in overrides) and not any(w.startswith("data=") for w in overrides):
+        overrides.insert(0, "data=folder")
+    with initialize_config_dir(str(CONF)):
+        return compose("train", ["metrics=none", "run_dir=.", "data.batch_size=1", *overrides])
+
+
+def find_warnings(data: ImageData) -> list[str]:
+    """Return what about these images is likely to make training hard or scores doubtful."""
+    n = {split: len(images) for split, images in data.splits.items()}
+    counts = [int(count) for count in data.splits["train"].labels.bincount(minlength=max(1, len(data.classes)))]
+    found = []
+    if n["train"] < FEW_IMAGES:
+        found.append(f"{n['train']:,} training images are few: use augment=diffaugment, and expect copies of them")
+    if n["test"] < FEWEST:
+        found.append(f"{n['test']} test images are too few for scores, which need {FEWEST}; only metrics=none will run")
+    if len(counts) > 1 and min(counts) < FEW_OF_A_CLASS:
+        found.append(f"the class {data.classes[counts.index(min(counts))]} has only {min(counts)} training images")
+    if min(counts) and max(counts) > UNEVEN * min(counts):
+        found.append(f"classes are uneven: {min(counts):,} to {max(counts):,} training images")
+    if isinstance(data, Folder):
+        if data.facts["upscaled"]:
+            found.append(f"{data.facts['upscaled']:,} images are smaller than {data.image_size} px, and were enlarged")
+        if data.facts["elongated"]:
+            found.append(
+                f"{data.facts['elongated']:,} images are over twice as long as wide: more than half is cropped"
+            )
+        alike = count_duplicates(data)
+        if alike:
+            found.append(f"{alike:,} images are the same as another one, pixel for pixel, after resizing")
+    return found
+
+
+def count_duplicates(data: ImageData) -> int:
+    """Return how many images of both splits equal an earlier one."""
+    digests = [hash(image.numpy().tobytes()) for images in data.splits.values() for image in images.images]
+    return len(digests) - len(set(digests))
+
+
+def draw(data: ImageData, path: Path) -> None:
+    """Write a picture of training images, one row for each class."""
+    train, names = data.splits["train"], list(data.classes) if len(data.classes) > 1 else []
+    rows = []
+    for label in spread(len(names), MOST_CLASSES).tolist() if names else []:
+        chosen = (train.labels == label).nonzero().flatten()
+        if len(chosen):
+            rows.append((names[label], chosen[spread(len(chosen), COLUMNS)]))
+    if not rows:
+        save_grid(to_float(train.images[spread(len(train), COLUMNS**2)]), path, COLUMNS)
+        return
+    height = train.images.shape[1:]
+    blank = torch.full((COLUMNS, *height), 255, dtype=torch.uint8)
+    images = torch.cat([torch.cat([train.images[chosen], blank])[:COLUMNS] for _, chosen in rows])
+    save_grid(to_float(images), path, COLUMNS, [name for name, _ in rows])
+
+
+def look(words: list[str], out: Path) -> None:
+    """Print what the images are, and draw them."""
+    cfg = compose_data(words)
+    data, console = build_data(cfg), Console()
+    console.print(data.summary or f"{cfg.data._target_.split('.')[-1]}", highlight=False, markup=False, soft_wrap=True)
+    shape = data.shape
+    table = Table("class", *data.splits, title=f"{shape['channels']} x {shape['image_size']} x {shape['image_size']}")
+    labels = {split: images.labels for split, images in data.splits.items()}
+    for i, name in enumerate(data.classes):
+        table.add_row(Text(name), *(f"{int((labels[split] == i).sum()):,}" for split in labels))
+    table.add_section()
+    table.add_row("all", *(f"{len(labels[split]):,}" for split in labels))
+    console.print(table)
+    for warning in find_warnings(data):
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    draw(data, out)
+    console.print(f"picture: {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="+", metavar="FOLDER or key=value", help="an image folder, overrides")
+    parser.add_argument("--out", type=Path, default=Path("look.png"), help="PNG to write (default: %(default)s)")
+    arguments = parser.parse_intermixed_args()
+    quiet()
+    try:
+        look(arguments.words, arguments.out)
+    except Exception as error:
+        line = reason(error)
+        if line is None:
+            raise
+        sys.exit(f"error: {line}")
+
+
+if __name__ == "__main__":
+    main()
