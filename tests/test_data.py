@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import MNIST
+from torchvision.datasets import EMNIST, MNIST, SVHN, VisionDataset
 
 from gan.data.datamodule import Batches, ImageData
 from gan.data.datasets import MNIST5k, Torchvision
@@ -117,6 +118,119 @@ def test_torchvision_sets_use_raw_files_that_are_already_there(tmp_path, packed)
     assert sorted(tmp_path.rglob("*")) == before
     bigger = ready(Torchvision(dataset=MNIST, root=str(tmp_path), **GREY | {"batch_size": 4, "image_size": 32}))
     assert bigger.splits["train"].images.shape == (12, 1, 32, 32)
+
+
+class Arrays(VisionDataset):
+    """As torchvision's sets are: arrays, labels, names of classes; subclasses have the signatures."""
+
+    shape, labels, classes = (4, 8, 8), [0, 1, 2, 1], ["zero", "one", "two"]
+
+    def fill(self, root: str, part: str) -> None:
+        super().__init__(root)
+        self.data = np.full(self.shape, {"train": 10, "test": 20}[part], dtype=np.uint8)
+        self.targets = list(self.labels)
+
+
+class ByTrain(Arrays):
+    def __init__(self, root, train=True, download=False):
+        self.fill(root, "train" if train else "test")
+
+
+class BySplit(Arrays):
+    """SVHN's arrays: channels first, `labels` instead of `targets`, no names."""
+
+    shape, classes = (4, 3, 8, 8), None
+
+    def __init__(self, root, split="train", transform=None, download=False):
+        self.fill(root, split)
+        self.labels = np.array(self.targets)
+        del self.targets
+
+
+class Letters(ByTrain):
+    """EMNIST's letters: a `split` that is no split, labels from 1, a name for the missing 0."""
+
+    labels, classes = [1, 3, 2, 3], ["N/A", "a", "b", "c"]
+
+    def __init__(self, root, split, **kwargs):
+        assert split == "letters"
+        super().__init__(root, **kwargs)
+
+
+class Extended(ByTrain):
+    """QMNIST's labels: several numbers for each image, the first of them its class."""
+
+    labels = ((2, 7), (0, 8), (1, 9), (0, 1))
+
+
+class Colors(ByTrain):
+    shape = (4, 8, 8, 3)
+
+
+class Whole(Arrays):
+    def __init__(self, root, download=False):
+        self.fill(root, "train")
+
+
+class FromFiles(VisionDataset):
+    def __init__(self, root, split="train", download=False):
+        super().__init__(root)
+
+
+class Offline(Arrays):
+    def __init__(self, root, split="train", download=False):
+        raise RuntimeError("Dataset not found")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "classes", "labels", "channels"),
+    [
+        (ByTrain, {}, ["zero", "one", "two"], [0, 1, 2, 1], 1),
+        (BySplit, {}, ["0", "1", "2"], [0, 1, 2, 1], 3),
+        (Letters, {"split": "letters"}, ["a", "b", "c"], [0, 2, 1, 2], 1),
+        (Extended, {}, ["zero", "one", "two"], [2, 0, 1, 0], 1),
+        (Colors, {}, ["zero", "one", "two"], [0, 1, 2, 1], 3),
+    ],
+)
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_torchvision_sets_of_any_signature_have_their_splits_and_classes(
+    tmp_path, kind, options, classes, labels, channels, wanted
+):
+    shape = {"channels": wanted, "image_size": 16, "batch_size": 2}
+    data = ready(Torchvision(dataset=partial(kind, **options), root=str(tmp_path), **shape))
+    assert list(data.classes) == classes
+    assert data.shape == {"channels": wanted, "image_size": 16, "num_classes": 3}
+    for split, level in (("train", 10), ("test", 20)):
+        assert data.splits[split].labels.tolist() == labels
+        assert data.splits[split].images.shape == (4, wanted, 16, 16)
+        assert data.splits[split].images.unique().tolist() == [level]
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (Whole, r"data\.dataset=Whole: has no train and test splits"),
+        (FromFiles, r"data\.dataset=FromFiles: is made of files"),
+        (Offline, r"data\.root=.*: Offline is not there and can't be loaded: Dataset not found"),
+        (SVHN, r"data\.root=.*: SVHN is not there and can't be loaded: "),
+    ],
+)
+def test_torchvision_sets_that_can_not_be_used_are_refused_in_one_line(tmp_path, monkeypatch, kind, line):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(InputError, match=line):
+        Torchvision(dataset=kind, root=str(tmp_path), channels=1, image_size=16, batch_size=2).setup()
+
+
+def test_torchvisions_own_letters_have_no_empty_class(tmp_path):
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        arrays = {"images-idx3": random.integers(0, 256, (52, 28, 28)), "labels-idx1": np.arange(52) % 26 + 1}
+        for kind, array in arrays.items():
+            idx(tmp_path / "EMNIST" / "raw" / f"emnist-letters-{part}-{kind}-ubyte", array.astype(np.uint8), False)
+    data = ready(Torchvision(dataset=partial(EMNIST, split="letters"), root=str(tmp_path), **GREY | {"batch_size": 4}))
+    assert data.shape["num_classes"] == 26
+    assert (data.classes[0], data.classes[-1]) == ("a", "z")
+    assert data.splits["train"].labels.tolist() == [i % 26 for i in range(52)]
 
 
 @pytest.mark.parametrize(("batch_size", "n_critic"), [(4001, 1), (2001, 2), (0, 1), (-5, 1)])

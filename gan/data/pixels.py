@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.v2.functional import pad, pil_to_tensor, rgb_to_grayscale
+from torchvision.transforms.v2.functional import pad, pil_to_tensor
 from torchvision.utils import make_grid, save_image
 
+LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601, which Pillow uses too
 PADDING = 2  # px between the images of a grid
 LONGEST_NAME = 24  # letters of a row's name
 
@@ -30,7 +31,10 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
     """Return uint8 images (N, C, H, W) with 1 or 3 channels: grey repeated, or colors as luma (ITU-R 601)."""
     if images.shape[1] == channels:
         return images
-    return images.expand(-1, 3, -1, -1).contiguous() if channels == 3 else rgb_to_grayscale(images)
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    luma = torch.tensor(LUMA, device=images.device)[:, None, None]
+    return (images * luma).sum(1, keepdim=True).round().to(torch.uint8)
 
 
 def draw_grid(images: Tensor, columns: int, names: Sequence[str] = ()) -> Tensor:
