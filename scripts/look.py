@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +21,7 @@ from rich.text import Text
 from gan.data.datamodule import ImageData
 from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
-from gan.errors import reason
+from gan.errors import InputError, reason
 from gan.metrics.reals import spread
 from gan.metrics.scorer import FEWEST
 from gan.quiet import quiet
@@ -38,7 +38,10 @@ def compose_data(words: list[str]) -> DictConfig:
     if any(word.startswith("data.root=") for word in overrides) and not any(w.startswith("data=") for w in overrides):
         overrides.insert(0, "data=folder")
     with initialize_config_dir(str(CONF)):
-        return compose("train", ["metrics=none", "run_dir=.", "data.batch_size=1", *overrides])
+        cfg = compose("train", ["metrics=none", "data.batch_size=1", *overrides])
+    if OmegaConf.is_missing(cfg.data, "root"):
+        raise InputError("data.root: must be given, as a folder or data.root=FOLDER")
+    return cfg
 
 
 def find_warnings(data: ImageData) -> list[str]:

@@ -22,7 +22,7 @@ SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, tmp_path):
     group, name = option.split("/")
-    needed = ["data.root=pictures"] if option == "data/folder" else []
+    needed = ["data.root=pictures"] if option in ("data/folder", "experiment/my_images") else []
     cfg = configure(f"{group}={name}", *needed)
     cfg = prepare_config(cfg)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))

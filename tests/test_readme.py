@@ -16,7 +16,8 @@ from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
 
 README = (ROOT / "README.md").read_text()
-PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("[a-z]*/**/README.md")])
+FILES = [ROOT / "README.md", *ROOT.glob("[a-z]*/**/README.md"), *ROOT.glob("docs/*.md")]
+PAGES = "\n".join(path.read_text() for path in FILES)
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGES, re.S) for line in block.splitlines()]
 TRAIN = [line for line in COMMANDS if line.startswith("python train.py")]
 
@@ -47,6 +48,7 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "python scripts/evaluate.py",
         "python scripts/compare.py",
         "python scripts/report.py",
+        "python scripts/look.py",
         "make train",
         "make test",
         "wandb sync",
@@ -75,14 +77,11 @@ def test_every_sweep_is_in_the_table_with_its_question():
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN if " -m " not in line and "hparams_search=" not in line])
-def test_train_commands(configure, tmp_path, finished, line):
+def test_train_commands(configure, tmp_path, finished, my_images, line):
     overrides = shlex.split(line, comments=True)[2:]
     if {"data=fashion_mnist", "experiment=mnist_fast"} & set(overrides) and "DATA_DIR" not in os.environ:
         pytest.skip("needs the image sets under DATA_DIR")
-    for i in range(90):
-        (tmp_path / "my_images" / str(i % 2)).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (70, 80), (i, i, i)).save(tmp_path / "my_images" / str(i % 2) / f"{i}.png")
-    places = {"my_images": f"{tmp_path}/my_images", "outputs/mnist_5k-dcgan-bce/DATE": str(finished)}
+    places = {"data.root=my_images": f"data.root={my_images}", "outputs/mnist_5k-dcgan-bce/DATE": str(finished)}
     for placeholder, place in places.items():
         overrides = [override.replace(placeholder, place) for override in overrides]
     kept = [override for override in overrides if not override.startswith(("metrics=", "trainer.max_steps="))]
@@ -91,12 +90,47 @@ def test_train_commands(configure, tmp_path, finished, line):
     assert (tmp_path / "run" / "generator.safetensors").is_file()
 
 
+@pytest.fixture(scope="module")
+def my_images(tmp_path_factory):
+    """400 pictures in two classes."""
+    root = tmp_path_factory.mktemp("my_images")
+    for i in range(400):
+        (root / str(i % 2)).mkdir(exist_ok=True)
+        Image.new("RGB", (70, 80), (i % 256, 255 - i % 256, 100 * (i % 2))).save(root / str(i % 2) / f"{i}.png")
+    return root
+
+
 def test_the_multirun_command(tmp_path):
-    (line,) = (line for line in TRAIN if " -m " in line)
+    (line,) = (line for line in TRAIN if " -m " in line and "my_images" not in line)
     small = ["trainer=cpu", "trainer.max_steps=1", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
     done = command(*shlex.split(line)[2:], *small)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*/generator.safetensors"))) == 12
+
+
+@pytest.mark.parametrize("line", sorted({line for line in TRAIN if "experiment=my_images" in line and " -m " in line}))
+def test_commands_for_ones_own_images(tmp_path, my_images, line):
+    """One seed, two steps and the cheapest features; the test of the recipe itself is in test_my_images.py."""
+    words = [
+        word.replace("data.root=my_images", f"data.root={my_images}") for word in shlex.split(line, comments=True)[2:]
+    ]
+    small = ["trainer.max_steps=2", "seed=0", "metrics.n_fakes=20", "objective=fid_20", "logger=none"]
+    small += [
+        "model.generator.z_dim=4",
+        "loss=bce",
+        *(["model=dcgan"] if "r3gan" not in line else ["model=dcgan,r3gan"]),
+    ]
+    done = command(*words, *small, f"hydra.sweep.dir={tmp_path}", env={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*/metrics.json"))) == (2 if "r3gan" in line else 1)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "look.py" in line])
+def test_look_commands(tmp_path, my_images, line):
+    words = [str(my_images) if word == "my_images" else word for word in shlex.split(line, comments=True)[2:]]
+    done = command(*words, script="scripts/look.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / (words[-1] if "--out" in words else "look.png")).is_file()
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN if "hparams_search=" in line])
@@ -143,9 +177,9 @@ def test_evaluate_commands(scored, line):
     assert list((scored / "evaluations").iterdir())
 
 
-def test_the_report_command(scored):
-    (line,) = (line for line in COMMANDS if "report.py --local" in line)
-    words = [str(scored) if word == "outputs" else word for word in shlex.split(line, comments=True)]
+@pytest.mark.parametrize("line", sorted({line.split("  ")[0] for line in COMMANDS if "report.py --local" in line}))
+def test_the_report_commands(scored, line):
+    words = [str(scored) if word in ("outputs", "multirun/my_images") else word for word in shlex.split(line)]
     done = command(*words[2:], script="scripts/report.py")
     assert done.returncode == 0, done.stderr
     assert (scored / "report.html").is_file()

@@ -2,6 +2,7 @@
 
 import gzip
 import inspect
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -52,7 +53,7 @@ class Torchvision(ImageData):
 
     def __init__(self, *, dataset: Callable[..., VisionDataset], root: str, **options) -> None:
         super().__init__(**options)
-        self.dataset, self.root = dataset, Path(root).expanduser()
+        self.dataset, self.root = dataset, Path(os.path.expanduser(root))
         self.kind = getattr(dataset, "func", dataset)
 
     def load(self) -> dict[str, Images]:

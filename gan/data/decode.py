@@ -1,12 +1,12 @@
 """From an image file to pixels, whatever its format, depth, orientation or transparency."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps
+from PIL import ExifTags, Image, ImageColor
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
@@ -16,7 +16,16 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit refuses large scans; MOST_PI
 MOST_PIXELS = 2**29
 LARGE_PIXELS = 2**24  # decoded in reduced size, one at a time
 LARGE = Lock()
-REDUCIBLE = {"L", "RGB", "RGBA", "CMYK", "YCbCr"}  # modes in which the mean of pixels is a color
+REDUCIBLE = {"L", "RGB", "RGBA", "CMYK", "YCbCr", "F", "I"}  # modes in which the mean of pixels is a color
+TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Unreadable(ValueError):
@@ -71,11 +80,11 @@ def reduce(image: Image.Image, image_size: int) -> Image.Image:
 
 def orient(image: Image.Image) -> Image.Image:
     """Return the image as its EXIF orientation says it is to be seen; damaged EXIF data are ignored."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # of the metadata only; `load` raises again where the pixels are damaged too
-        image.load()
-        return image
+    image.load()
+    turn = None
+    with suppress(Exception):  # `ImageOps.exif_transpose` fails where any other tag is damaged
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return image if turn is None else image.transpose(turn)
 
 
 def center_square(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """The user's own images: a folder of files."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ class Folder(ImageData):
 
     def __init__(self, *, root: str, background: str = "white", cache_dir: str | None = None, **options) -> None:
         super().__init__(**options)
-        self.root, self.background = Path(root).expanduser(), read_color(background)
+        self.root, self.background = Path(os.path.expanduser(root)), read_color(background)
         self.cache = PixelCache(cache_dir)
 
     def load(self) -> dict[str, Images]:
@@ -59,7 +60,7 @@ def summarize(tree: Tree, smallest: Sequence[int], largest: Sequence[int]) -> st
     how = "the folder's own splits" if tree.official else "every tenth held out to test"
     parts.append(f"{n['train']:,} to train, {n['test']:,} to test ({how})")
     if tree.ignored.total():
-        ignored = ", ".join(f"{count:,} {kind}" for kind, count in tree.ignored.items() if count)
+        ignored = ", ".join(f"{kind} ({count:,})" for kind, count in tree.ignored.items() if count)
         parts.append(f"passed over: {ignored}")
     untrained = [name for name, count in tree.count_classes("train").items() if count == 0]
     if untrained:

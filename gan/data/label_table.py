@@ -10,13 +10,14 @@ FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "id")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 
 
-def read_label_table(folder: Path, images: list[Path]) -> dict[Path, str]:
-    """Return the class of each image that a table in the folder or above it names; nothing where there is no table.
+def read_label_table(folder: Path, images: list[Path], root: Path) -> dict[Path, str]:
+    """Return the class of each image that a table names, in the folder or, within root, above it; nothing without one.
 
     A column gives file names, with or without their suffix, another one the labels. Raises InputError for a table
     without such columns, or one that names none of the images.
     """
-    table = next((top / name for top in (folder, folder.parent) for name in TABLES if (top / name).is_file()), None)
+    folders = (folder,) if folder == root else (folder, folder.parent)
+    table = next((top / name for top in folders for name in TABLES if (top / name).is_file()), None)
     if table is None:
         return {}
     try:

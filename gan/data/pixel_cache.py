@@ -63,8 +63,9 @@ class PixelCache:
             content = read_json(index).get("content")
             if not content or not self.holds(content, len(paths)):
                 content = digest([VERSION, options, list(run_in_threads(hash_file, paths, "reading images"))])
-                if not self.holds(content, len(paths)):
-                    self.decode_all(paths, decode, options, content)
+                with FileLock(self.folder / f"{content}.lock"):  # other paths may hold the same files
+                    if not self.holds(content, len(paths)):
+                        self.decode_all(paths, decode, options, content)
                 write_whole(index, json.dumps({"content": content}).encode())
         pixels = np.load(self.folder / f"{content}.npy", mmap_mode="c")  # copy on write: torch wants it writable
         return torch.from_numpy(pixels), read_json(self.folder / f"{content}.json")

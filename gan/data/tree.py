@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gan.data.label_table import read_label_table
+from gan.data.label_table import TABLES, read_label_table
 from gan.errors import InputError
 
 SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TRAIN, HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")  # the first found is used
 SYSTEM_NAMES = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini"}
 HOLD_OUT_EVERY = 10
+UNUSED_TABLES = "label tables that are not used"
 
 
 @dataclass
@@ -57,7 +58,8 @@ def find_images(root: Path) -> Tree:
     classes below; a lone folder that holds all others is looked through. Without subfolders the images are unlabeled,
     unless a labels.csv or metadata.csv beside them gives their classes. Classes are numbered once for all splits. A
     folder without splits has every tenth image of each class held out as "test". Symbolic links are followed.
-    Raises InputError for a folder that is missing, holds no images, or mixes images with class folders.
+    Raises InputError for a folder that is missing, holds no images, mixes images with class folders, or has classes in
+    one of its splits only.
     """
     if not root.is_dir():
         raise InputError(f"data.root={root}: no such folder")
@@ -66,8 +68,14 @@ def find_images(root: Path) -> Tree:
     if not any(top.all_images()):
         raise InputError(f"data.root={root}: holds no images ({', '.join(sorted(SUFFIXES))})")
     found = split_folders(top, ignored)
-    named = {split: name_classes(folder, ignored) for split, folder in (found or {"train": top}).items()}
-    classes = sort_names({name for images in named.values() for _, name in images})
+    named = {split: name_classes(folder, root, ignored) for split, folder in (found or {"train": top}).items()}
+    classes = sort_names({name for images in named.values() for _, name in images if name})
+    unlabeled = [split for split, images in named.items() if any(not name for _, name in images)]
+    if unlabeled and len(classes) > 1:
+        raise InputError(
+            f"data.root: the images in {found[unlabeled[0]].path} have no classes, those of the other split have "
+            f"({', '.join(classes[:3])}); sort them into class folders, or move them away"
+        )
     if len(classes) < 2:
         classes = []
     index = {name: i for i, name in enumerate(classes)}
@@ -88,7 +96,7 @@ def list_directory(path: Path, ignored: Counter[str], above: tuple[str, ...]) ->
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
             ignored["hidden or system names"] += 1
-        elif entry.is_dir():
+        elif os.path.isdir(entry.path):  # unlike entry.is_dir(), False for a link to itself
             if os.path.realpath(entry.path) in above:
                 ignored["links to a folder above"] += 1
                 continue
@@ -100,7 +108,7 @@ def list_directory(path: Path, ignored: Counter[str], above: tuple[str, ...]) ->
         elif Path(entry.name).suffix.lower() in SUFFIXES:
             directory.images.append(Path(entry.path))
         else:
-            ignored["files that are no images"] += 1
+            ignored[UNUSED_TABLES if entry.name in TABLES else "files that are no images"] += 1
     return directory
 
 
@@ -108,8 +116,8 @@ def look_through(top: Directory) -> Directory:
     """Return the folder itself or, where it holds nothing but one folder, that one, and so on."""
     while not top.images and len(top.folders) == 1:
         below = top.folders[0]
-        if below.images and below.folders and below.path.name.lower() not in (*TRAIN, *HELD_OUT):
-            return top  # a lone class, with some images deeper down
+        if below.images and len(below.folders) == 1 and below.path.name.lower() not in (*TRAIN, *HELD_OUT):
+            return top  # a lone class, with some images deeper down; several folders would be classes
         top = below
     return top
 
@@ -147,11 +155,13 @@ def split_folders(top: Directory, ignored: Counter[str]) -> dict[str, Directory]
     return look_through_both(train[0], held_out[0])
 
 
-def name_classes(directory: Directory, ignored: Counter[str]) -> list[tuple[Path, str]]:
+def name_classes(directory: Directory, root: Path, ignored: Counter[str]) -> list[tuple[Path, str]]:
     """Return a split's images, each with the name of its class, "" without classes."""
     if not directory.folders:
-        labels = read_label_table(directory.path, directory.images)
-        ignored["images without a label"] += len(directory.images) - len(labels) if labels else 0
+        labels = read_label_table(directory.path, directory.images, root)
+        if labels:
+            ignored["images without a label"] += len(directory.images) - len(labels)
+            ignored.pop(UNUSED_TABLES, None)
         return [(path, labels.get(path, "")) for path in directory.images if not labels or path in labels]
     if directory.images:
         raise InputError(
@@ -173,4 +183,4 @@ def hold_out(images: list[tuple[Path, int]]) -> dict[str, list[tuple[Path, int]]
 
 def sort_names(names: set[str]) -> list[str]:
     """Return class names in order: as numbers where all are, else as text."""
-    return sorted(names, key=int if all(name.isdecimal() for name in names) else None)
+    return sorted(sorted(names), key=int if all(name.isdecimal() for name in names) else None)  # 01 before 1, always

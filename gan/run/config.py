@@ -1,10 +1,10 @@
 """A run's config as people type it, made ready to build from: its paths, numbers, seed and precision."""
 
+import os
 import random
 import types
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
@@ -67,7 +67,7 @@ def convert(value: Any, key: str, hint: Any) -> Any:
         inner = list_hint(hint)
         return [convert(part, f"{key}[{i}]", inner) for i, part in enumerate(value)]
     if isinstance(value, str):
-        value = str(Path(value).expanduser()) if value == "~" or value.startswith("~/") else value
+        value = os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
     return convert_number(value, key, hint)
 
 
