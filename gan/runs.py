@@ -19,7 +19,8 @@ CONFIG, METRICS, HISTORY, LAST = "config.yaml", "metrics.json", "history.jsonl",
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
 INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
 INCIDENTAL_OPTIONS = (
-    *("data.root", "data.num_workers", "trainer.default_root_dir", "trainer.accelerator", "trainer.log_every_n_steps"),
+    *("data.root", "data.cache_dir", "data.num_workers", "metrics.extractor.cache_dir"),
+    *("trainer.default_root_dir", "trainer.accelerator", "trainer.log_every_n_steps"),
 )
 PROTOCOL = (
     "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "

@@ -84,6 +84,7 @@ def test_hidden_sizes_become_whole_numbers(configure):
         (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run=True: would score a part"),
         (["+trainer.overfit_batches=2"], "trainer.overfit_batches=2: would score a part"),
         (["data=folder"], "data.root: must be given, as data.root=VALUE"),
+        (["run_dir=${nowhere}"], "run_dir: Interpolation key 'nowhere' not found"),
     ],
 )
 def test_what_cannot_be_right_is_one_line(configure, overrides, line):

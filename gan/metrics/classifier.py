@@ -54,7 +54,7 @@ class Classifier:
         if not path.is_file():
             raise InputError(
                 f"metrics.weights_path={weights_path}: must be one of {', '.join(SHA256)} or a .safetensors file; "
-                f"for other images use metrics=inception or metrics=none"
+                f"for other images use metrics=own, metrics=inception or metrics=none"
             )
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if self.sha256 != SHA256.get(weights_path, self.sha256):

@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gan.errors import InputError
 from gan.gan import GAN
@@ -36,6 +36,8 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     config = convert(config, "", get_type_hints(GAN.__init__))
     config["seed"] = choose_seed(config["seed"])
     trainer = config["trainer"]
