@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 
 from gan.cluster import ClusterLauncher
 from gan.machine import MachineLauncher
-from gan.run.threads import choose_wait_policy
+from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
 from gan.trusted import TARGETS
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Build data, GAN and trainer; fit and score; return the objective, inf if the run diverged."""
-    notes = [choose_wait_policy()]  # before torch is imported
+    notes = [choose_threads()]  # before torch is imported
 
     from pytorch_lightning import seed_everything
 

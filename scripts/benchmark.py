@@ -1,7 +1,7 @@
 """How long things take on this machine, and what they cost.
 
 python scripts/benchmark.py metrics             one evaluation of a run's samples, part by part
-python scripts/benchmark.py threads --turns 3   training beside other work, by how threads wait for each other
+python scripts/benchmark.py threads --turns 3   training beside other work, by the number of threads
 python scripts/benchmark.py workers             idle workers of a study, and of the stock sweeper
 python scripts/benchmark.py pruning --turns 3   images that a pruned search spends, and what it finds
 """

@@ -24,8 +24,8 @@ def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again
 
 
 def test_training_is_timed_idle_and_beside_other_work(monkeypatch, capsys):
-    """One way of waiting only: each is a run of train.py, idle and busy."""
-    monkeypatch.setattr(threads, "WAITS", {"one thread": {"OMP_NUM_THREADS": "1"}})
+    """One choice only: each is a run of train.py, idle and busy."""
+    monkeypatch.setattr(threads, "CHOICES", {"one thread": {"OMP_NUM_THREADS": "1"}})
     threads.measure(["trainer.max_steps=2", *NARROW["dcgan"]], 1)
     assert re.search(r"│ one thread +│ +[1-9]\d* +│ +[1-9]\d* +│", capsys.readouterr().out)
 

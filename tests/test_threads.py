@@ -1,4 +1,4 @@
-"""How threads wait is chosen by the load, before torch is imported, and said."""
+"""The number of threads is chosen by the load, before torch is imported, and said."""
 
 import os
 import subprocess
@@ -24,36 +24,27 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_busy", "n_threads", "passive"),
-    [(0.0, None, False), (0.4, None, False), (0.8, None, True), (4.0, None, True), (2.0, "2", False), (3.0, "2", True)],
+    ("n_busy", "n_threads"), [(0.0, 4), (0.4, 4), (0.8, 3), (1.0, 3), (2.2, 2), (3.0, 1), (4.0, 1), (7.5, 1)]
 )
-def test_threads_sleep_where_others_want_the_cores(machine, n_busy, n_threads, passive):
+def test_there_is_a_thread_for_each_free_core(machine, n_busy, n_threads):
     machine(n_busy)
-    os.environ |= {"OMP_NUM_THREADS": n_threads} if n_threads else {}
-    line = threads.choose_wait_policy()
-    assert os.environ.get("OMP_WAIT_POLICY") == ("PASSIVE" if passive else None)
-    assert line.startswith(f"{n_threads or 4} threads on 4 cores, {n_busy:.1f} of which do other work: threads ")
-    assert ("sleep" in line) == passive
+    line = threads.choose_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == (None if n_threads == 4 else str(n_threads))
+    assert line == f"{n_threads} thread{'s' * (n_threads > 1)} on 4 cores, {n_busy:.1f} of them busy"
 
 
-@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_the_user_has_chosen_stays(machine, name):
     machine(4.0)
-    os.environ[name] = "1"
-    assert threads.choose_wait_policy() is None
+    os.environ[name] = "3"
+    assert threads.choose_threads() is None
     assert [variable for variable in NAMES if variable in os.environ] == [name]
-
-
-def test_one_thread_waits_for_nobody(machine):
-    machine(4.0)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    assert threads.choose_wait_policy() is None
 
 
 def test_it_is_too_late_once_torch_is_there(machine, monkeypatch):
     machine(4.0)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert threads.choose_wait_policy() is None
+    assert threads.choose_threads() is None
 
 
 def test_busy_cores_are_counted(monkeypatch):

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from gan.display import format_duration
-from gan.run.threads import choose_wait_policy
+from gan.run.threads import choose_threads
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
 START_S = 12  # of a run: imports, and files written at its end
@@ -38,7 +38,7 @@ class Forecast(Callback):
         console = Console()
         try:
             with console.status("timing a few steps of each cell"):
-                choose_wait_policy()
+                choose_threads()
                 seconds = {words: time_run([*words], config, n_jobs) for words in cells}
         except Exception as error:
             line = reason(error)

@@ -1,32 +1,31 @@
-"""How the threads of a run wait for each other, chosen before torch is imported, by what else the machine is doing."""
+"""How many threads a run computes with, chosen before torch is imported, by what else the machine is doing."""
 
 import os
 import sys
 
-CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # environment variables by which users choose
+CHOSEN = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # environment variables of users
 SAMPLE_S = 0.3
-TOLERATED_CORES = 0.5  # of other work beside the threads
+TOLERATED_CORES = 0.5  # of other work beside a thread for each core
 
 
-def choose_wait_policy() -> str | None:
-    """Make threads sleep while they wait where other processes want the cores, and return one line that says so.
+def choose_threads() -> str | None:
+    """Take as many threads as there are free cores, at least one, and return a line that says so.
 
-    By default OpenMP's threads spin: fastest on an idle machine, but many times slower beside other work, as spinning
-    threads keep each other from the cores. Returns None where there is nothing to choose: one thread only, a choice
-    made by the user's environment, or torch, which reads it once, imported before.
+    Threads of one operation wait for each other. Beside other processes that want their cores, each waits for the last
+    one to get its turn, and several are many times slower than one. Returns None where there is nothing to choose: one
+    core, a choice made by the user's environment, or torch, which reads it once, imported before.
     """
     from joblib import cpu_count
 
     n_cores = cpu_count()
-    n_threads = int(os.environ.get("OMP_NUM_THREADS") or n_cores)
-    if n_threads == 1 or "torch" in sys.modules or any(name in os.environ for name in CHOSEN):
+    if n_cores == 1 or "torch" in sys.modules or any(name in os.environ for name in CHOSEN):
         return None
     n_busy = count_busy_cores() * n_cores / count_visible_cores()
-    shown = f"{n_threads} threads on {n_cores} cores, {n_busy:.1f} of which do other work"
-    if n_busy <= n_cores - n_threads + TOLERATED_CORES:
-        return f"{shown}: threads spin while they wait"
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    return f"{shown}: threads sleep while they wait (OMP_WAIT_POLICY=PASSIVE)"
+    n_threads = n_cores
+    if n_busy > TOLERATED_CORES:
+        n_threads = max(1, round(n_cores - n_busy))
+        os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    return f"{n_threads} {'thread' if n_threads == 1 else 'threads'} on {n_cores} cores, {n_busy:.1f} of them busy"
 
 
 def count_visible_cores() -> int:

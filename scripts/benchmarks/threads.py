@@ -1,4 +1,4 @@
-"""Images per second of training, idle and beside a busy process for each core, by how threads wait for each other."""
+"""Images per second of training, idle and beside a busy process for each core, by the number of threads."""
 
 import json
 import os
@@ -16,28 +16,28 @@ from rich.table import Table
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 RUN = ["trainer=cpu", "logger=none", "metrics=none", "trainer.max_steps=300", "trainer.val_check_interval=100000"]
-WAITS = {  # environment variables of each way to wait; a user's choice, even one for another library, is left alone
-    "OpenMP's default, spinning": {"KMP_BLOCKTIME": "200"},
-    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "chosen by the load": {},
+CHOICES = {  # by environment variables
+    "one thread a core": {"OMP_NUM_THREADS": str(cpu_count())},
+    "one a core, OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
+    "chosen by the load": {},
 }
 BUSY = "while True: pass"
 
 
 def measure(overrides: list[str], turns: int) -> None:
-    """Train with each way of waiting in turn, on an idle machine and on a busy one."""
+    """Train with each choice in turn, on an idle machine and on a busy one."""
     rates: dict[tuple[str, str], list[float]] = {}
     for turn in range(turns):
         for load, n_busy in {"idle": 0, "busy": cpu_count()}.items():
             with busy_processes(n_busy):
-                for wait, variables in WAITS.items():
+                for choice, variables in CHOICES.items():
                     rate = images_per_second(overrides, variables)
-                    rates.setdefault((wait, load), []).append(rate)
-                    print(f"turn {turn + 1} of {turns}, {load}, {wait}: {rate:,.0f} images/s", flush=True)
+                    rates.setdefault((choice, load), []).append(rate)
+                    print(f"turn {turn + 1} of {turns}, {load}, {choice}: {rate:,.0f} images/s", flush=True)
     table = Table("threads", "idle", "one busy process a core", title=f"images/s, median of {turns} turns")
-    for wait in WAITS:
-        table.add_row(wait, *(f"{statistics.median(rates[wait, load]):,.0f}" for load in ("idle", "busy")))
+    for choice in CHOICES:
+        table.add_row(choice, *(f"{statistics.median(rates[choice, load]):,.0f}" for load in ("idle", "busy")))
     Console().print(table)
 
 
