@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import shlex
 import time
 from collections import Counter
 from datetime import datetime, timedelta
@@ -53,10 +54,12 @@ class Forecast(Callback):
             f"{len(runs)} runs, {len(cells)} cells, {at_once}: about {format_duration(total)}, until {end:%H:%M} "
             f"({format_duration(shortest)} to {format_duration(longest)} a run; {TIMED} steps of each cell were timed)",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        Console().print(f"compare  python scripts/report.py --local {config.hydra.sweep.dir}", highlight=False)
+        command = f"python scripts/report.py --local {shlex.quote(config.hydra.sweep.dir)}"
+        Console().print(f"compare  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def expand_sweep(config: DictConfig) -> list[tuple[str, ...]]:
