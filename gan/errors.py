@@ -1,5 +1,9 @@
 """Errors that are the caller's to mend, and how they are shown: one line, without a traceback."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """A setting, file or combination that cannot be trained: names the config key, its value and what is allowed."""
@@ -24,3 +28,15 @@ def reason(error: BaseException) -> str | None:
             return " ".join(str(cause).split())
         cause = cause.__cause__
     return " ".join(str(error).split()) if isinstance(error, InstantiationException) else None
+
+
+@contextmanager
+def exit_in_one_line() -> Iterator[None]:
+    """End the process with one line and status 1 at an error that the caller can mend; others keep their traceback."""
+    try:
+        yield
+    except Exception as error:
+        line = reason(error)
+        if line is None:
+            raise
+        sys.exit(f"error: {line}")

@@ -10,7 +10,6 @@ under evaluations/, with its protocol.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from rich.console import Console
 from gan.data.datamodule import ImageData
 from gan.data.pixels import save_grid, to_float
 from gan.display import show
-from gan.errors import InputError, reason
+from gan.errors import InputError, exit_in_one_line
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.memorisation import copying, nearest
 from gan.metrics.reals import extract, key, spread
@@ -149,13 +148,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the run's config, as data.root=PATH")
     arguments = parser.parse_intermixed_args()
     quiet()
-    try:
+    with exit_in_one_line():
         evaluate(arguments)
-    except Exception as error:
-        line = reason(error)
-        if line is None:
-            raise
-        sys.exit(f"error: {line}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The picture shows training images as the discriminator gets them, one row for ea
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from rich.text import Text
 from gan.data.datamodule import ImageData
 from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
-from gan.errors import InputError, reason
+from gan.errors import InputError, exit_in_one_line
 from gan.metrics.reals import spread
 from gan.metrics.scorer import FEWEST
 from gan.quiet import quiet
@@ -118,13 +117,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("look.png"), help="PNG to write (default: %(default)s)")
     arguments = parser.parse_intermixed_args()
     quiet()
-    try:
+    with exit_in_one_line():
         look(arguments.words, arguments.out)
-    except Exception as error:
-        line = reason(error)
-        if line is None:
-            raise
-        sys.exit(f"error: {line}")
 
 
 if __name__ == "__main__":

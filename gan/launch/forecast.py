@@ -7,6 +7,7 @@ import shlex
 import time
 from collections import Counter
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from gan.display import format_duration
+from gan.errors import exit_in_one_line
 from gan.run.threads import choose_threads
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
@@ -31,21 +33,13 @@ class Forecast(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        from gan.errors import reason
-
         runs = expand_sweep(config)
         n_jobs = config.hydra.launcher.get("n_jobs", 1)
         cells = Counter(tuple(word for word in words if not word.startswith("seed=")) for words in runs)
         console = Console()
-        try:
-            with console.status("timing a few steps of each cell"):
-                choose_threads()
-                seconds = {words: time_run([*words], config, n_jobs) for words in cells}
-        except Exception as error:
-            line = reason(error)
-            if line is None:
-                raise
-            raise SystemExit(f"error: {line}") from error
+        with exit_in_one_line(), console.status("timing a few steps of each cell"):
+            choose_threads()
+            seconds = {words: time_run([*words], config, n_jobs) for words in cells}
         total = sum(seconds[words] * n for words, n in cells.items()) / min(n_jobs, len(runs))
         end = datetime.now() + timedelta(seconds=total)
         longest, shortest = max(seconds.values()), min(seconds.values())
@@ -58,6 +52,8 @@ class Forecast(Callback):
         )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if not any(Path(config.hydra.sweep.dir).glob("*/metrics.json")):
+            return
         command = f"python scripts/report.py --local {shlex.quote(config.hydra.sweep.dir)}"
         Console().print(f"compare  {command}", highlight=False, markup=False, soft_wrap=True)
 
