@@ -29,7 +29,7 @@ def test_shipped_weights_are_those_recorded_and_small(name):
 @pytest.mark.parametrize(("name", "dataset", "least"), [("mnist", MNIST, 0.99), ("fashion_mnist", FashionMNIST, 0.91)])
 def test_shipped_classifiers_are_right_on_the_official_test_set(name, dataset, least):
     sets = Torchvision(dataset=dataset, root=os.environ["DATA_DIR"], channels=1, image_size=28, batch_size=64)
-    test = sets.load("test")
+    test = sets.load()["test"]
     logits = Classifier(weights_path=name)(test.images)[1]
     assert (logits.argmax(1) == test.labels).float().mean() >= least
 

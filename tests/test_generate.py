@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 import train
+from gan.errors import InputError
 from gan.priors import normal
-from scripts.generate import draw, spherical, truncated
+from scripts.generate import draw, find_class, spherical, truncated
 from tests.conftest import NARROW
 from tests.test_train import command
 
@@ -40,10 +41,17 @@ def test_all_classes_come_one_a_row(finished):
 
 
 def test_interpolation_walks_from_one_z_to_another(finished):
-    images, columns = draw(finished, [3], 20, seed=0, interpolate=True, truncation=None)
+    images, columns = draw(finished, ["3"], 20, seed=0, interpolate=True, truncation=None)
     assert (len(images), columns) == (20, 10)
     steps = (images[1:10] - images[:9]).flatten(1).norm(dim=1)
     assert steps.max() < (images[9] - images[0]).norm()
+
+
+def test_a_class_is_given_by_its_name_or_its_number():
+    assert [find_class(label, 3, ["cat", "1", "fox"]) for label in ("fox", "0", "1", "2")] == [2, 0, 1, 2]
+    assert find_class("2", 3, []) == 2
+    with pytest.raises(InputError, match="--label dog: this generator knows 0 to 2, or one of cat, cow, fox"):
+        find_class("dog", 3, ["cat", "cow", "fox"])
 
 
 def test_spherical_steps_keep_the_shell_and_the_ends():
