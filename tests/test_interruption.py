@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import train
 from gan.errors import Preempted, reason
 from gan.interruption import SIGNALS
+from gan.run import build
 from tests.conftest import NARROW
 
 RUN = ["model=mlp", *NARROW["mlp"], "trainer.val_check_interval=10", "ckpt_path=last"]
@@ -31,7 +32,7 @@ class Signalled(Callback):
 def run(configure, *overrides, number=0, step=-1):
     """Train with a signal on its way, and return the generator's weights."""
     before = [signal.getsignal(n) for n in SIGNALS]
-    built = train.instantiate
+    built = build.instantiate
 
     def with_signal(cfg, **given):
         if "callbacks" in given:
@@ -41,7 +42,7 @@ def run(configure, *overrides, number=0, step=-1):
     cfg = configure(*RUN, *overrides)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("train.instantiate", with_signal)
+            patch.setattr(build, "instantiate", with_signal)
             train.train(cfg)
     finally:
         assert [signal.getsignal(n) for n in SIGNALS] == before
