@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401, reports the cache that it builds, so it is built before any command runs
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
