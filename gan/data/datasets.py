@@ -100,7 +100,7 @@ def choose_split(kind: type, split: str) -> dict[str, Any]:
 
 
 def read_arrays(loaded: VisionDataset) -> tuple[Tensor, Tensor]:
-    """Return a data set's images (N, C, H, W) uint8 and labels (N,): from its arrays, or one by one from its files."""
+    """Return a data set's images (N, C, H, W) uint8 and labels (N,); raise InputError for one made of files."""
     labels = getattr(loaded, "targets", getattr(loaded, "labels", None))
     if not hasattr(loaded, "data") or labels is None:
         raise InputError(
