@@ -55,10 +55,10 @@ def test_every_model_and_every_kind_of_loss_trains_from_end_to_end(configure, tm
     for player in ("generator", "discriminator"):
         assert metrics["scores"][f"{player}_parameters"] > 1000
     assert metrics["scores"]["flops_per_step"] > 1e6
-    generator, _, num_classes, _ = load_generator(tmp_path / "run")
-    assert num_classes == 10
+    drawn_by = load_generator(tmp_path / "run")
+    assert drawn_by.num_classes == 10
     ema = {name.removeprefix("ema.module."): tensor for name, tensor in state.items() if name.startswith("ema.module.")}
-    assert all(torch.equal(tensor, ema[name]) for name, tensor in generator.state_dict().items())
+    assert all(torch.equal(tensor, ema[name]) for name, tensor in drawn_by.network.state_dict().items())
 
 
 def test_an_unconditional_run_ignores_the_labels(configure, tmp_path):
