@@ -19,6 +19,7 @@ FREE = ("trainer", "schedule", "metrics", "logger", "callbacks", "objective", "s
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", OVERRIDES, CHANGES)
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
+MOST_NAMED = 3  # settings in an error
 
 
 class Start(NamedTuple):
@@ -98,7 +99,7 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
 def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: Path) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, by key, with both values; raise InputError for those that a run can't change."""
     before, now = select_settings(recorded), select_settings(config)
-    changes = {}
+    changes, refused = {}, []
     for key in [*now, *(key for key in before if key not in now)]:
         old, new = before.get(key), now.get(key)
         if old == new and (key in before) == (key in now):
@@ -106,14 +107,17 @@ def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: P
         group = key.split(".")[0]
         numbers = key in before and key in now and all(isinstance(value, int | float | list) for value in (old, new))
         if group not in FREE and not (group in NUMBERS and (numbers or group == key)):
-            its = f"{key}={show(old)}" if key in before else f"no {key}"
-            here = f"{key}={show(new)}" if key in now else f"{key}: left out"
-            raise InputError(
-                f"{here}: the run of {source} has {its}, which can't change on the way; resume it with {its}, or start "
-                "a new run"
-            )
-        if group not in ("logger", "callbacks"):
+            here, there = (f"{key}={show(of[key])}" if key in of else f"no {key}" for of in (now, before))
+            refused.append(f"{here} (the run has {there})")
+        elif group not in ("logger", "callbacks"):
             changes[key] = old, new
+    if refused:
+        shown = sorted(refused, key=lambda text: "_target_" not in text)[:MOST_NAMED]
+        more = f" and {len(refused) - len(shown)} more" if len(refused) > len(shown) else ""
+        raise InputError(
+            f"{', '.join(shown)}{more}: can't change on the way from {source}; resume with the run's own settings, or "
+            "start a new run"
+        )
     return changes
 
 
