@@ -11,6 +11,7 @@ from gan.errors import InputError
 from gan.gan import GAN
 from gan.run.checkpoints import read_checkpoint, require_same_layers
 from gan.run.command_line import OVERRIDES, get_key, read_config
+from gan.run.config import show_value
 from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS, flat
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
@@ -38,7 +39,9 @@ class Start(NamedTuple):
         """One line about how a resumed run goes on."""
         if not self.path:
             return None
-        changed = ", ".join(f"{key}={show(new)} (was {show(old)})" for key, (old, new) in self.changes.items())
+        changed = ", ".join(
+            f"{key}={show_value(new)} (was {show_value(old)})" for key, (old, new) in self.changes.items()
+        )
         return f"resuming {self.path} at step {self.step:,}" + (f" with {changed}" if changed else "")
 
     def require_fit(self, gan: GAN) -> None:
@@ -107,7 +110,7 @@ def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: P
         group = key.split(".")[0]
         numbers = key in before and key in now and all(isinstance(value, int | float | list) for value in (old, new))
         if group not in FREE and not (group in NUMBERS and (numbers or group == key)):
-            here, there = (f"{key}={show(of[key])}" if key in of else f"no {key}" for of in (now, before))
+            here, there = (f"{key}={show_value(of[key])}" if key in of else f"no {key}" for of in (now, before))
             refused.append(f"{here} (the run has {there})")
         elif group not in ("logger", "callbacks"):
             changes[key] = old, new
@@ -125,11 +128,6 @@ def select_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return a config flat, without the places where its files are."""
     chosen = flat({name: part for name, part in config.items() if name not in PLACES})
     return {key: value for key, value in chosen.items() if key not in PLACE_OPTIONS}
-
-
-def show(value: Any) -> str:
-    """Return a value as it is typed on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def recorded_words() -> list[str]:
