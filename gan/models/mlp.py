@@ -1,4 +1,7 @@
-"""Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014)."""
+"""Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014).
+
+First weights are torch's: uniform within +-1 / sqrt(fan-in).
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.errors import InputError
-from gan.models.resnet import initialise, trunk
+from gan.models.layers import normalise_spectrally
+from gan.models.resnet import initialize, trunk
 
 
 class Discriminator(nn.Module):
@@ -22,10 +22,11 @@ class Discriminator(nn.Module):
                 "model=projection: scores an image by its class, and these have none (unlabelled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = trunk(channels, width, spectral=True)
-        self.psi = spectral_norm(nn.Linear(width, 1))
-        self.v = spectral_norm(nn.Embedding(num_classes, width))
-        self.apply(initialise)
+        self.blocks = trunk(channels, width)
+        self.psi, self.v = nn.Linear(width, 1), nn.Embedding(num_classes, width)
+        self.apply(initialize)
+        nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code
+        normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         phi = relu(self.blocks(images)).sum(dim=(2, 3))  # (N, width)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from gan.models.layers import with_label_planes
-from gan.models.resnet import initialise, trunk
+from gan.models.resnet import initialize, trunk
 
 
 class Discriminator(nn.Module):
@@ -18,7 +18,7 @@ class Discriminator(nn.Module):
         self.num_classes = num_classes
         self.blocks = trunk(channels + num_classes, width)
         self.head = nn.Linear(width, 1)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)

@@ -2,10 +2,9 @@
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.models.layers import with_label_planes
-from gan.models.resnet import initialise, trunk
+from gan.models.layers import normalise_spectrally, with_label_planes
+from gan.models.resnet import initialize, trunk
 
 
 class Discriminator(nn.Module):
@@ -17,9 +16,10 @@ class Discriminator(nn.Module):
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.blocks = trunk(channels + num_classes, width, spectral=True)
-        self.psi = spectral_norm(nn.Linear(width, 1))
-        self.apply(initialise)
+        self.blocks = trunk(channels + num_classes, width)
+        self.psi = nn.Linear(width, 1)
+        self.apply(initialize)
+        normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
