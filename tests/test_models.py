@@ -101,6 +101,18 @@ def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(disc
         assert top_singular_value(weight) == pytest.approx(1, abs=2e-2)
 
 
+@pytest.mark.parametrize("model", [sngan, projection, resnet_gp])
+@pytest.mark.parametrize(
+    ("image_size", "size"), [(16, 4), (28, 7), (32, 8), (40, 5), (48, 6), (64, 8), (96, 6), (128, 8), (256, 8)]
+)
+def test_residual_discriminators_halve_as_often_as_the_size_asks_for(model, image_size, size):
+    """Miyato et al. 2018, table 4: 32 px become 8 x 8, and four blocks are all there is at 32 px and below."""
+    blocks = model.Discriminator(channels=3, image_size=image_size, num_classes=2, width=8).blocks
+    assert blocks(torch.zeros(1, blocks[0].conv1.in_channels, image_size, image_size)).shape == (1, 8, size, size)
+    assert [block.down for block in blocks[-2:]] == [False, False]
+    assert image_size > 32 or len(blocks) == 4
+
+
 def test_the_generator_is_not_spectrally_normalised():
     generator, _ = build("projection")
     assert not any(nn.utils.parametrize.is_parametrized(module) for module in generator.modules())

@@ -22,7 +22,7 @@ class Discriminator(nn.Module):
                 "model=projection: scores an image by its class, and these have none (unlabelled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = trunk(channels, width)
+        self.blocks = trunk(channels, width, image_size)
         self.psi, self.v = nn.Linear(width, 1), nn.Embedding(num_classes, width)
         self.apply(initialize)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code

@@ -71,11 +71,18 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def trunk(inputs: int, width: int) -> nn.Sequential:
-    """Return the papers' four blocks, no ReLU behind: (N, inputs, H, W) to (N, width, H/4, W/4)."""
+def trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
+    """Return blocks that halve the size, then two that keep it, no ReLU behind: (N, inputs, H, W) to (N, width, h, w).
+
+    The papers' 32 px are halved twice; larger images as often as it takes to reach h = w <= 8, so that features cover
+    as large a part of the image: three times at 64 px, four times at 128 px.
+    """
+    halvings = 2
+    while image_size / 2**halvings > 8:
+        halvings += 1
     return nn.Sequential(
         DiscriminatorBlock(inputs, width, down=True, first=True),
-        DiscriminatorBlock(width, width, down=True),
+        *(DiscriminatorBlock(width, width, down=True) for _ in range(halvings - 1)),
         DiscriminatorBlock(width, width),
         DiscriminatorBlock(width, width),
     )

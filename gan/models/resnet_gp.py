@@ -16,7 +16,7 @@ class Discriminator(nn.Module):
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.blocks = trunk(channels + num_classes, width)
+        self.blocks = trunk(channels + num_classes, width, image_size)
         self.head = nn.Linear(width, 1)
         self.apply(initialize)
 
