@@ -66,6 +66,18 @@ def normal_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
+class LogitLayer(nn.Linear):
+    """The dense layer that a discriminator ends in, (N, inputs) to (N, outputs), in float32 also under autocast.
+
+    Losses take differences of logits, of which bfloat16's eight binary digits leave little where logits are large and
+    alike; casting them afterwards brings nothing back.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class ConditionalBatchNorm2d(nn.Module):
     """Batch norm whose gain (starting at 1) and bias (at 0) depend on the class; plain batch norm without classes.
 

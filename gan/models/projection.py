@@ -1,10 +1,11 @@
 """Projection discriminator (Miyato & Koyama 2018) for the residual generator of resnet.py."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from gan.errors import InputError
-from gan.models.layers import normalise_spectrally
+from gan.models.layers import LogitLayer, normalise_spectrally
 from gan.models.resnet import initialize, trunk
 
 
@@ -23,11 +24,12 @@ class Discriminator(nn.Module):
                 "conditional=false); model=sngan is the same network without the projection"
             )
         self.blocks = trunk(channels, width, image_size)
-        self.psi, self.v = nn.Linear(width, 1), nn.Embedding(num_classes, width)
+        self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
         self.apply(initialize)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code
         normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        phi = relu(self.blocks(images)).sum(dim=(2, 3))  # (N, width)
-        return self.psi(phi).squeeze(1) + (self.v(labels) * phi).sum(dim=1)  # (N,)
+        phi = relu(self.blocks(images)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        with torch.autocast(phi.device.type, enabled=False):  # as in LogitLayer
+            return self.psi(phi).squeeze(1) + (self.v(labels) * phi).sum(dim=1)  # (N,)

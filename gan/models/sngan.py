@@ -1,9 +1,10 @@
 """Spectrally normalised residual discriminator (Miyato et al. 2018, table 4) for the generator of resnet.py."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import normalise_spectrally, with_label_planes
+from gan.models.layers import LogitLayer, normalise_spectrally, with_label_planes
 from gan.models.resnet import initialize, trunk
 
 
@@ -17,10 +18,11 @@ class Discriminator(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.blocks = trunk(channels + num_classes, width, image_size)
-        self.psi = nn.Linear(width, 1)
+        self.psi = LogitLayer(width, 1)
         self.apply(initialize)
         normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
-        return self.psi(relu(self.blocks(x)).sum(dim=(2, 3))).squeeze(1)  # (N,)
+        phi = relu(self.blocks(x)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        return self.psi(phi).squeeze(1)  # (N,)
