@@ -70,7 +70,7 @@ class Evaluation(Callback):
             axes = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.seconds}
             pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
             if self.history and trainer.is_global_zero:
-                with self.history.open("a") as file:
+                with self.history.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(axes | self.scores) + "\n")
 
     def record_divergence(self, reason: str) -> None:

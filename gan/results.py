@@ -98,7 +98,7 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     """Write a run's generator and numbers to its folder, to W&B and to the terminal."""
     generator, scorer = run_dir / GENERATOR, evaluation.scorer
     save_file({name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}, generator)
-    (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n")
+    (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
     stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})

@@ -40,7 +40,7 @@ def write(rows: pd.DataFrame, protocol: str, path: Path) -> None:
     elif path.suffix == ".tex":
         readable(rows).to_latex(path, index=False, escape=True, caption=protocol.replace("_", r"\_"))
     else:
-        path.write_text(f"{protocol}\n\n{markdown(rows)}\n")
+        path.write_text(f"{protocol}\n\n{markdown(rows)}\n", encoding="utf-8")
 
 
 def markdown(rows: pd.DataFrame) -> str:
@@ -71,7 +71,7 @@ def compare(arguments: argparse.Namespace) -> None:
         names = {name for run in members for name in run.floor}
         score = arguments.score or next(name for name in sorted(names) if name.startswith("fid"))
         rows, pairs = table(members, score, arguments.interval), differences(members, score)
-        print(f"\n{text}\n\n{markdown(rows)}\n")
+        print(f"\n{text}\n\n{markdown(rows)}\n", encoding="utf-8")
         print(markdown(pairs) if len(pairs) else "No two cells have two seeds each: no difference can be judged.")
         if arguments.out:
             write(rows, text, arguments.out)

@@ -124,7 +124,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
         learnt = classification_accuracy(generator, data, z_seed, device)
         found["scores"]["classification_accuracy"] = learnt["samples"]
         found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     Console().print(f"{checkpoint}, step {generator.step:,}", highlight=False, soft_wrap=True)
     show(found)
     print(f"evaluation  {path}")

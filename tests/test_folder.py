@@ -405,7 +405,7 @@ def test_a_run_that_writes_into_its_images_changes_no_other(root, cache):
 def test_images_stay_on_disk_until_they_are_used(tmp_path, cache):
     data = load(write(tmp_path / "mine", {".": 3}), cache_dir=cache, image_size=64)
     (stored,) = Path(cache, "images").glob("*.npy")
-    assert str(stored) in Path("/proc/self/maps").read_text()
+    assert str(stored) in Path("/proc/self/maps").read_text(encoding="utf-8")
     assert pixels(data).untyped_storage().nbytes() == np.load(stored).nbytes
 
 
@@ -413,7 +413,7 @@ def load_slowly(root: Path, cache_dir: str, log: Path, n: int) -> list[list[int]
     """Load a folder as soon as n processes do, and note each file that is decoded; return the colors."""
 
     def slow(path: Path, **options):
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
         time.sleep(0.1)
         return decode_image(path, **options)

@@ -149,7 +149,7 @@ def digest(parts: Any) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Return a file's content, an empty dict where it is missing or damaged."""
     with suppress(OSError, ValueError):
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     return {}
 
 

@@ -57,7 +57,7 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
     sweep = [f"hydra.sweep.dir={folder}", f"hydra.sweeper.sampler.seed={turn}", "hydra.sweeper.n_jobs=2"]
     storage = f"sqlite:///{folder}/study.db"
     run("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *PRUNERS[name], *RUN, *sweep, *overrides)
-    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text(encoding="utf-8"))
     if len(retrained(folder)) < len(SEEDS.split(",")):
         shutil.rmtree(folder / "again", ignore_errors=True)  # of an interrupted command
         words = [f"{key}={value}" for key, value in best["best_params"].items()]
@@ -84,4 +84,4 @@ def run(*words: str) -> None:
 
 
 def scores(path: Path) -> dict[str, float]:
-    return json.loads(path.read_text())["scores"]
+    return json.loads(path.read_text(encoding="utf-8"))["scores"]

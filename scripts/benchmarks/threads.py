@@ -48,7 +48,7 @@ def images_per_second(overrides: list[str], variables: dict[str, str]) -> float:
     with TemporaryDirectory() as folder:
         words = [sys.executable, TRAIN, *RUN, *overrides, f"hydra.run.dir={folder}"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment)
-        scores = json.loads(Path(folder, "metrics.json").read_text())["scores"]
+        scores = json.loads(Path(folder, "metrics.json").read_text(encoding="utf-8"))["scores"]
     return scores["images_seen"] / scores["seconds"]
 
 
