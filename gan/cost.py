@@ -3,12 +3,12 @@
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from rich.console import Console
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gan import tracking
+from gan.display import plain_console
 
 
 class FlopCounter(TorchDispatchMode):
@@ -62,7 +62,7 @@ class Cost(Callback):
             if trainer.is_global_zero:
                 text = "generator {generator_parameters:,} parameters, discriminator {discriminator_parameters:,}"
                 gflops = self.measured["flops_per_step"] / 1e9
-                Console().print(f"{text.format(**self.measured)}; {gflops:.3g} GFLOP a step", highlight=False)
+                plain_console().print(f"{text.format(**self.measured)}; {gflops:.3g} GFLOP a step", soft_wrap=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.stop_counting()
