@@ -71,7 +71,7 @@ def compare(arguments: argparse.Namespace) -> None:
         names = {name for run in members for name in run.floor}
         score = arguments.score or next(name for name in sorted(names) if name.startswith("fid"))
         rows, pairs = table(members, score, arguments.interval), differences(members, score)
-        print(f"\n{text}\n\n{markdown(rows)}\n", encoding="utf-8")
+        print(f"\n{text}\n\n{markdown(rows)}\n")
         print(markdown(pairs) if len(pairs) else "No two cells have two seeds each: no difference can be judged.")
         if arguments.out:
             write(rows, text, arguments.out)

@@ -1,5 +1,8 @@
 """What is printed is what was meant: brackets, codes of emoji, and letters that a terminal does not have."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -52,3 +55,10 @@ def test_everything_is_printed_by_the_plain_console():
     """Another one would take `[...]` for markup."""
     files = [*(ROOT / "gan").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py"]
     assert [path.name for path in files if "Console(" in path.read_text(encoding="utf-8")] == ["display.py"]
+
+
+def test_letters_that_a_terminal_lacks_are_shown_by_their_codes():
+    ascii_only = os.environ | {"PYTHONUTF8": "0", "LC_ALL": "C"}
+    code = "from gan.display import plain_console as p; print(chr(0x732b)); p().print(chr(0x2503), chr(0xb1))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ascii_only, capture_output=True, text=True)
+    assert done.stdout == "\\u732b\n\\u2503 \\xb1\n", done.stderr

@@ -18,7 +18,7 @@ from PIL import Image
 from gan.data import folder
 from gan.data.decode import decode_image
 from gan.data.folder import Folder
-from gan.data.tree import SUFFIXES
+from gan.data.tree import SUFFIXES, decode_name
 from gan.errors import InputError
 
 SIZE = 16
@@ -440,3 +440,13 @@ def test_a_table_outside_of_the_root_is_none_of_its(tmp_path):
     (tmp_path / "labels.csv").write_text("file_name,label\n000.png,cat\n")
     data = load(write(tmp_path / "mine", {"": 12}))
     assert data.shape["num_classes"] == 0
+
+
+def test_a_class_whose_name_the_locale_cannot_spell_still_has_one(tmp_path):
+    """Latin-1 bytes on a UTF-8 system; Python holds them as surrogates, which no file and no terminal takes."""
+    folder = os.fsencode(tmp_path) + b"/K\xe4se"
+    os.makedirs(folder)
+    with open(folder + b"/0.png", "wb") as file:
+        file.write(encode())
+    assert load(write(tmp_path, {"dog": 1})).classes == ["K\\xe4se", "dog"]
+    assert decode_name("Käse") == "Käse"
