@@ -107,7 +107,7 @@ def shares(n_jobs: int) -> list[dict[str, str]]:
 
 def end_with(pulse: str) -> None:
     """Tell this process to save itself and end once the command that has locked a file is no more, however it ended."""
-    with suppress(FileNotFoundError), Path(pulse).open() as file:
+    with suppress(FileNotFoundError), Path(pulse).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
     os.kill(os.getpid(), signal.SIGUSR1)
 

@@ -11,14 +11,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gan import tracking
 from gan.callbacks import Evaluation, SampleGrid
 from gan.cost import Cost
-from gan.display import show, show_places
+from gan.display import plain_console, show, show_places
 from gan.errors import InputError
 from gan.files import write_whole
 from gan.gan import GAN
@@ -47,7 +46,7 @@ def show_notes(notes: Iterable[str | None]) -> None:
     """Print what a run found at its start, once for all its processes."""
     if not rank_zero_only.rank:
         for note in filter(None, notes):
-            Console().print(note, highlight=False, markup=False, soft_wrap=True)
+            plain_console().print(note, soft_wrap=True)
 
 
 def start(

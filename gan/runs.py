@@ -65,7 +65,7 @@ class Run:
 def history(folder: Path) -> list[dict[str, float]]:
     """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
     path, rows = folder / HISTORY, {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with suppress(ValueError):  # of a run that was killed while it wrote
             row = json.loads(line)
             rows[row["step"]] = row
@@ -86,13 +86,14 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
             here = config_path.parent
             if not (here / METRICS).is_file():
                 continue
-            config, run = OmegaConf.to_container(OmegaConf.load(config_path)), json.loads((here / METRICS).read_text())
+            config = OmegaConf.to_container(OmegaConf.load(config_path))
+            run = json.loads((here / METRICS).read_text(encoding="utf-8"))
             if "protocol" not in run:
                 continue
             found.append(as_run(str(here), config, run))
             facts = {name: run["scores"][name] for name in ("images_seen", "seconds")}
             for path in sorted((here / "evaluations").glob("*.json")):
-                again = json.loads(path.read_text())
+                again = json.loads(path.read_text(encoding="utf-8"))
                 again["scores"] |= facts if again["checkpoint"] == "last" else {}
                 if (again["checkpoint"], again["protocol"]) != ("last", run["protocol"]):
                     found.append(as_run(str(here), config, again))

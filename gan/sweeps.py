@@ -26,7 +26,7 @@ def literal(value: Any) -> str:
 def started_before(run_id: str, outputs: Path) -> list[str] | None:
     """Return the overrides with which a run was started the first time, None for a new one."""
     found = sorted(outputs.glob(f"*/{run_id}/.hydra/overrides.yaml"))
-    return yaml.safe_load(found[0].read_text()) if found else None
+    return yaml.safe_load(found[0].read_text(encoding="utf-8")) if found else None
 
 
 def overrides(arguments: list[str], run_id: str | None, outputs: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -160,7 +161,7 @@ def where(logger: Logger | None) -> list[str]:
     if not speaks(logger) or logger.experiment.disabled:
         return []
     run = logger.experiment
-    return [f"wandb sync {Path(run.dir).parent}" if run.offline else run.url]
+    return [shlex.join(["wandb", "sync", str(Path(run.dir).parent)]) if run.offline else run.url]
 
 
 def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

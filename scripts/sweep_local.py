@@ -29,7 +29,7 @@ def main() -> None:
     if not arguments.sweep.is_file():
         parser.error(f"{arguments.sweep}: no such file")
     try:
-        words = multirun(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text()))
+        words = multirun(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text(encoding="utf-8")))
     except InputError as error:
         parser.error(f"{arguments.sweep}: {error}")
     replaced = {override.partition("=")[0] for override in arguments.overrides}

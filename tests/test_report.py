@@ -302,3 +302,13 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     assert chosen == {run.summary["protocol_id"] for run in runs}
     assert len(chosen) == 2
     assert "| n_fakes | 200 | 300 |" in json.dumps(report.spec)
+
+
+def test_a_page_is_utf8_under_any_locale(tmp_path):
+    folder = tmp_path / "Läufe" / "猫"
+    leave(folder, 5.0, model="Käse")
+    done = command("--local", str(folder), script="scripts/report.py", env={"PYTHONUTF8": "0", "LC_ALL": "C"})
+    assert done.returncode == 0, done.stderr
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Käse" in text
+    assert str(folder) in text

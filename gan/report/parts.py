@@ -113,7 +113,7 @@ def shorten(members: dict[str, list[Run]]) -> dict[str, str]:
 def evaluations(run: Run, score: str) -> list[dict[str, float]]:
     """Return the evaluations of a run's training, nothing where they were scored under another protocol than it."""
     path = Path(run.name) / METRICS
-    trained = json.loads(path.read_text()).get("protocol") if path.is_file() else None
+    trained = json.loads(path.read_text(encoding="utf-8")).get("protocol") if path.is_file() else None
     rows = history(path.parent) if trained == run.protocol else []
     return [row for row in rows if math.isfinite(row.get(score, math.nan))]
 

@@ -51,7 +51,7 @@ def build_gan(cfg: DictConfig, data: ImageData) -> GAN:
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
     )
-    check(gan, batch_size=data.batch_size, **shape)
+    check(gan, batch_size=data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     return gan
 
 
