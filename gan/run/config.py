@@ -22,6 +22,7 @@ TYPES = {
     "seed": int | None,
     "optimizer.lr": float,
     "optimizer.beta1": float,
+    "optimizer.beta2": float,
 }  # of keys that no constructor has
 
 
