@@ -15,6 +15,7 @@ from gan.errors import InputError
 
 # that every run leaves in its folder
 CONFIG, METRICS, HISTORY, LAST = "config.yaml", "metrics.json", "history.jsonl", "checkpoints/last.ckpt"
+BEST = "checkpoints/best.ckpt"
 
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
 INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
