@@ -13,6 +13,7 @@ from gan.data.datamodule import ImageData
 from gan.gan import GAN
 from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
+from gan.run.objectives import require_measured
 from gan.runs import HISTORY
 from gan.trusted import TARGETS
 
@@ -73,6 +74,8 @@ def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
     """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
     evaluation = Evaluation(scorer, objective=cfg.objective, history=Path(cfg.run_dir) / HISTORY)
+    if cfg.second_objective:
+        require_measured(cfg.second_objective, evaluation)
     callbacks = [evaluation, *build(cfg.callbacks).values()]
     trainer = build(cfg.trainer, logger=build(cfg.logger) or False, callbacks=callbacks)
     check_processes(trainer)

@@ -74,3 +74,11 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
 def in_one_line(error: HydraException) -> InputError:
     """Return what Hydra says about an override that does not fit."""
     return InputError(" ".join(f"{error} {error.__cause__ or ''}".split()))
+
+
+def refuse_dead(name: str) -> InputError:
+    """Return why a key that is searched or swept, and does nothing, is refused."""
+    return InputError(
+        f"{name}: changes nothing in what is built: no part takes its value, or an experiment or another override gives "
+        "that part one of its own; leave it out, or vary the part's own key (--cfg job shows them all)"
+    )

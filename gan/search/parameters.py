@@ -54,12 +54,3 @@ def require_same_meaning(name: str, changed: Iterable[str]) -> None:
             f"{name}: changes {found}, and the scores of one study must mean the same; compare such runs by -m, or "
             "give each its own study"
         )
-
-
-def refuse_dead(name: str, values: list[Any]) -> InputError:
-    """Return why a parameter that does nothing is refused."""
-    return InputError(
-        f"{name}: changes nothing in what is built, be it {values[0]} or {values[-1]}: no part takes its value, or an "
-        "experiment or another override gives that part one of its own; leave it out, or vary the part's own key "
-        "(--cfg job shows them all)"
-    )

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gan.errors import InputError
-from gan.run.built import Compose, describe_built, differences, has_key, in_one_line
-from gan.search.parameters import assign, list_ends, list_values, parse, refuse_dead, require_same_meaning
+from gan.run.built import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
+from gan.search.parameters import assign, list_ends, list_values, parse, require_same_meaning
 
 TRIED = 200  # combinations of choices in which a parameter is looked for before it is called dead
 
@@ -108,7 +108,7 @@ class Space:
         for name in self.groups:
             choices = self.parameters[name].choices
             if len(choices) > 1 and not any(self.compare(name, chosen) for chosen in self.neighbors()):
-                raise refuse_dead(name, choices)
+                raise refuse_dead(name)
 
     def compare(self, name: str, chosen: dict[str, Any]) -> set[str]:
         """Return the keys in which a group's choices differ, beside these of other groups."""
@@ -132,9 +132,8 @@ class Space:
                 [*self.always, *assign(self.first()), self.fixed[name]]
             )  # raises, with what may have been meant
         for name in (name for name in self.others if name in dead):
-            values = list_ends(self.parameters[name])
-            self.compose([*self.always, *assign(self.first() | {name: values[0]})])
-            raise refuse_dead(name, values)
+            self.compose([*self.always, *assign(self.first() | {name: list_ends(self.parameters[name])[0]})])
+            raise refuse_dead(name)
 
     def cells(self) -> list[dict[str, Any]]:
         """Return the values of each distinct trial of a grid; raise InputError for a parameter without steps."""
