@@ -5,8 +5,8 @@ A sweep file ends its command with this script, overrides of its own, and "${arg
 command: ["${env}", "${interpreter}", "${program}", experiment=quickstart, "${args_json}"]
 
 Any value reaches Hydra as what it is: null, true, lists, strings with commas. A parameter that exists for other choices
-only (penalty.r1.gamma beside penalty=none) is left out; one that changes nothing in what is built is refused. A run that
-was preempted and is started again, by any agent that sees its folder, goes on from its last checkpoint with its first
+only (penalty.r1.gamma beside penalty=none) is left out; one that changes nothing in what is built is refused. A
+preempted run that is started again, by any agent that sees its folder, goes on from its last checkpoint with its first
 overrides.
 """
 

@@ -79,6 +79,6 @@ def in_one_line(error: HydraException) -> InputError:
 def refuse_dead(name: str) -> InputError:
     """Return why a key that is searched or swept, and does nothing, is refused."""
     return InputError(
-        f"{name}: changes nothing in what is built: no part takes its value, or an experiment or another override gives "
-        "that part one of its own; leave it out, or vary the part's own key (--cfg job shows them all)"
+        f"{name}: changes nothing in what is built: no part takes its value, or an experiment or another override sets "
+        "that part's own; leave it out, or vary the part's own key (--cfg job shows them all)"
     )
