@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,10 +111,11 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
 
 
 def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:
-    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for."""
-    if second and second not in scores:
-        raise InputError(f"second_objective={second}: must be one of {', '.join(scores)}")
-    return (scores[objective], float(scores[second])) if second else scores.get(objective)
+    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for.
+
+    A run that diverged before its first evaluation has no second value; it is inf.
+    """
+    return (scores[objective], float(scores.get(second, math.inf))) if second else scores.get(objective)
 
 
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:

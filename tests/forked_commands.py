@@ -14,7 +14,7 @@ MEMORY_BYTES = 8 * 2**30
 
 def serve(script: str) -> None:
     """Run a script for each line of JSON on stdin: its words, folder, log file and seconds; answer with its status."""
-    import gan.run.build
+    import gan.run.build  # noqa: F401
     import gan.tracking  # noqa: F401
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # of forking beside threads

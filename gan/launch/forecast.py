@@ -18,6 +18,7 @@ from omegaconf import DictConfig, open_dict
 
 from gan.display import format_duration, plain_console
 from gan.errors import exit_in_one_line
+from gan.launch.swept_keys import SweptKeys
 from gan.run.threads import choose_threads
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
@@ -32,6 +33,7 @@ class Forecast(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        SweptKeys().on_multirun_start(config)  # a recipe's callbacks come before train.yaml's
         runs = expand_sweep(config)
         n_jobs = config.hydra.launcher.get("n_jobs", 1)
         cells = Counter(tuple(word for word in words if not word.startswith("seed=")) for words in runs)

@@ -14,6 +14,7 @@ from gan.gan import GAN
 from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
 from gan.run.checkpoints import WholeCheckpoints
+from gan.run.objectives import require_measured
 from gan.trusted import TARGETS
 
 N_SHOWN = 100  # samples of a run that is not scored
@@ -73,6 +74,8 @@ def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
     """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
     evaluation = Evaluation(scorer, objective=cfg.objective, folder=Path(cfg.run_dir))
+    if cfg.second_objective:
+        require_measured(cfg.second_objective, evaluation)
     parts = {
         "logger": build(cfg.logger) or False,
         "callbacks": [evaluation, *build(cfg.callbacks).values()],

@@ -65,12 +65,11 @@ def parameters(trial: Any) -> str:
     return " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
 
 
-def conclude(study: Any, folder: Path, fixed: list[str], objectives: list[str]) -> None:
+def conclude(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
     """Print the best trials' commands; leave their parameters, and plots of the study, in its folder."""
     console = plain_console()
     best = study.best_trials
     if not best:
-        console.print("no trial has ended with a value")
         return
     if len(study.directions) == 1:
         results = {"name": "optuna", "best_params": best[0].params, "best_value": best[0].value}
@@ -78,13 +77,13 @@ def conclude(study: Any, folder: Path, fixed: list[str], objectives: list[str]) 
         solutions = [{"params": trial.params, "values": trial.values} for trial in best]
         results = {"name": "optuna", "solutions": solutions}
     OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
-    kept = [word for word in fixed if not word.startswith(("hparams_search=", "hydra"))]
     for trial in best[:1] if len(study.directions) == 1 else sorted(best, key=lambda trial: trial.values):
-        named = zip(objectives, trial.values, strict=True)
+        named = zip(filter(None, objectives), trial.values, strict=True)
         values = ", ".join(f"{label(name)} {number(name, int(v) if v.is_integer() else v)}" for name, v in named)
-        words = ["python", "train.py", *kept, *(f"{name}={value}" for name, value in trial.params.items())]
+        kept = [word for word in space.words(trial.params) if not word.startswith(("hparams_search=", "hydra"))]
+        words = ["python", "train.py", *kept]
         console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", soft_wrap=True)
-    for path in [folder / RESULTS, *plots(study, folder, [label(name) for name in objectives])]:
+    for path in [folder / RESULTS, *plots(study, folder, [label(name) for name in objectives if name])]:
         console.print(f"  {path}", soft_wrap=True)
 
 
