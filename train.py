@@ -29,13 +29,15 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.quiet import quiet
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.config import prepare_config
+    from gan.run.identity import connect, identify
 
     quiet()
-    cfg = prepare_config(cfg)
+    cfg = connect(prepare_config(cfg))
     ckpt_path = results.checkpoint(cfg.ckpt_path, Path(cfg.run_dir))
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     results.show_notes([*notes, data.summary])
+    cfg = identify(cfg, data)
     gan = build_gan(cfg, data)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
     config = results.start(cfg, network_shape(cfg, data), data.classes)
