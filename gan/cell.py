@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -42,7 +43,7 @@ WORDS = {  # by which people tell settings apart, beside the penalties
 }
 
 
-def cell_name(config: dict[str, Any]) -> str:
+def cell_name(config: Mapping[str, Any]) -> str:
     """Return the name of a run's cell: data-model-loss, some of its settings, and a hash of all.
 
     A run that has started knows it as `choices.cell`. At most 100 letters, digits and any of `_.-`, as artifacts of
@@ -55,7 +56,7 @@ def cell_name(config: dict[str, Any]) -> str:
     return f"{safe(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
 
 
-def setting(config: dict[str, Any]) -> dict[str, Any]:
+def setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was told to do, flat, without what is incidental; what both players share is named once."""
     told = {name: value for name, value in flat(config).items() if not is_incidental(name)}
     for name in FILES:
@@ -78,7 +79,7 @@ def is_incidental(name: str) -> bool:
 def words(told: dict[str, Any]) -> list[str]:
     """Return the settings that a cell's name spells out."""
     shown = {word: told[name] for name, word in WORDS.items() if name in told and told[name] not in (-1, None)}
-    for name, value in told.items():
+    for name, value in sorted(told.items()):
         group, _, rest = name.partition(".")
         penalty, _, option = rest.partition(".")
         if group == "penalty" and option in ("weight", "gamma"):
@@ -91,17 +92,17 @@ def number(value: Any) -> str:
     return f"{value:g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
-def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
+def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return a nested config with dotted keys."""
-    parts = (flat(v, f"{above}{k}.") if isinstance(v, dict) and v else {f"{above}{k}": v} for k, v in config.items())
+    parts = (flat(v, f"{above}{k}.") if isinstance(v, Mapping) and v else {f"{above}{k}": v} for k, v in config.items())
     return {name: value for part in parts for name, value in part.items()}
 
 
 def comparable(value: Any) -> Any:
     """Return nested values with whole numbers as ints: 1.0 is 1, as it is for servers that send JSON."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: comparable(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [comparable(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

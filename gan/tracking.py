@@ -42,24 +42,27 @@ def lasting(use: Callable[..., Any]) -> Callable[..., Any]:
     return used
 
 
-def served(use: Callable[..., None]) -> Callable[..., None]:
-    """Leave out, with a warning, what needs the server while it does not answer; it is in the run's folder, too."""
+def served(what: str) -> Callable[..., Any]:
+    """Leave something out, with a warning, while the server that it needs does not answer; the run's folder has it."""
 
-    @wraps(use)
-    def used(logger: Logger | None, *args: Any) -> None:
-        if not speaks(logger) or logger.experiment.disabled:
-            return
-        run = logger.experiment
-        why = None if run.offline else silence(run.settings.base_url)
-        try:
-            if not why:
-                use(logger, *args)
-        except wandb.Error as error:
-            why = " ".join(str(error).split())
-        if why:
-            log.warning("W&B can't be reached (%s): %s left out", why, use.__name__)
+    def decorate(use: Callable[..., None]) -> Callable[..., None]:
+        @wraps(use)
+        def used(logger: Logger | None, *args: Any) -> None:
+            if not speaks(logger) or logger.experiment.disabled:
+                return
+            run = logger.experiment
+            why = None if run.offline else silence(run.settings.base_url)
+            try:
+                if not why:
+                    use(logger, *args)
+            except wandb.Error as error:
+                why = " ".join(str(error).split())
+            if why:
+                log.warning("W&B does not answer (%s): %s left out there", why, what)
 
-    return used
+        return used
+
+    return decorate
 
 
 class RunLogger(WandbLogger):
@@ -166,7 +169,7 @@ def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
         logger.log_image(key, [str(path)], step=step)
 
 
-@served
+@served("the table of samples is")
 def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
     """Log a table of pictures (3, H, W) in [0, 1], a row each, headed by what they are of."""
     pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
@@ -175,7 +178,7 @@ def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any,
 
 
 @lasting
-@served
+@served("the generator is")
 def log_generator(logger: Logger | None, files: list[Path], objective: str | None, metadata: dict[str, Any]) -> None:
     """File a generator as a version of its group's model artifact; the group's best run so far gets the alias best.
 

@@ -34,8 +34,8 @@ def choose_mode(mode: str | None) -> str:
         raise InputError(f"WANDB_MODE={mode}: must be one of {', '.join(MODES)}")
     if mode in ("offline", "disabled"):
         return mode
-    url = str(read_settings().base_url)
-    if not log_in(url, verify=False):
+    url = str(read_settings({"mode": mode} if mode else {}).base_url)
+    if not has_key():
         if mode:
             raise InputError(f"WANDB_MODE=online: no API key is configured for {url}; run `wandb login`, {HINT}")
         return "offline"
@@ -43,25 +43,38 @@ def choose_mode(mode: str | None) -> str:
     if url in silent:
         log.warning("%s can't be reached (%s): the run is logged offline, to be uploaded later", url, silent[url])
         return "offline"
-    log_in(url, verify=True)
+    verify_key()
     return "online"
 
 
-def read_settings() -> wandb.Settings:
-    """Return W&B's settings, of its files and environment variables; raise InputError for a wrong one."""
+def read_settings(options: dict[str, Any]) -> wandb.Settings:
+    """Return W&B's settings: options, and what its files and variables say; raise InputError for a wrong one."""
     try:
-        return wandb.setup(wandb.Settings(silent=True)).settings
+        return wandb.setup(wandb.Settings(silent=True, **options)).settings
     except (pydantic.ValidationError, wandb.Error) as error:
         raise InputError(explain(error)) from error
 
 
-def log_in(url: str, *, verify: bool) -> bool:
-    """Return whether an API key is configured; raise InputError for one that is malformed or, if asked for, refused."""
+def has_key() -> bool:
+    """Return whether an API key is configured; raise InputError for a malformed one."""
     try:
-        return wandb.login(prompt=False, verify=verify)
+        return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
-        words = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"W&B refuses the API key: {words}; run `wandb login --relogin`, {HINT}") from error
+        raise refused(error) from error
+
+
+def verify_key() -> None:
+    """Raise InputError for a key that the server refuses."""
+    try:
+        wandb.Api()
+    except wandb.Error as error:
+        raise refused(error) from error
+
+
+def refused(error: Exception) -> InputError:
+    """Return what to do about a key that is not taken."""
+    words = " ".join(str(error).split()).rstrip(".")
+    return InputError(f"W&B refuses the API key: {words}; run `wandb login --relogin`, {HINT}")
 
 
 def silence(url: str) -> str | None:
@@ -91,8 +104,8 @@ def check_name(key: str, value: str | list[str] | None) -> None:
 def explain(error: Exception) -> str:
     """Return one line for settings that W&B refuses, with the environment variable of each."""
     if isinstance(error, pydantic.ValidationError):
-        parts = [f"WANDB_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors()]
-        return "; ".join(parts)
+        names = ["_".join(map(str, part["loc"])).upper().replace("RUN_TAGS", "TAGS") for part in error.errors()]
+        return "; ".join(f"WANDB_{name}: {part['msg']}" for name, part in zip(names, error.errors(), strict=True))
     return f"W&B: {' '.join(str(error).split())}"
 
 

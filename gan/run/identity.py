@@ -30,6 +30,7 @@ def connect(cfg: DictConfig) -> DictConfig:
     if not is_tracked(config):
         return cfg
     options = own_words(config["logger"])
+    options["save_dir"] = options.get("save_dir") or config["run_dir"]
     if not rank_zero_only.rank:  # which logs for all
         from gan.wandb_server import check_name, choose_mode
 
