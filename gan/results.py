@@ -50,14 +50,12 @@ def show_notes(notes: Iterable[str | None]) -> None:
             plain_console().print(note, soft_wrap=True)
 
 
-def start(
-    cfg: DictConfig, shape: dict[str, int], classes: Sequence[str], history: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
     """Return a run's whole config; leave it in the run's folder, and what builds its generator beside it.
 
-    It holds the overrides of the command, and the `history` of settings that were others before the run was resumed.
+    It holds the overrides of the command.
     """
-    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()} | (history or {})
+    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()}
     if rank_zero_only.rank:
         return config
     run_dir = Path(cfg.run_dir)

@@ -11,30 +11,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gan.cell import cell_name, comparable, setting
 from gan.errors import InputError
 
 # that every run leaves in its folder
 CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
-# what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
-INCIDENTAL = (
-    "seed",
-    "run_dir",
-    "data_dir",
-    "cache_dir",
-    "ckpt_path",
-    "resume",
-    "overrides",
-    "objective",
-    "choices",
-    "logger",
-    "callbacks",
-)
-INCIDENTAL_OPTIONS = (
-    *("data.root", "data.cache_dir", "data.num_workers", "metrics.extractor.cache_dir"),
-    *("trainer.default_root_dir", "trainer.accelerator", "trainer.log_every_n_steps"),
-)
 PROTOCOL = (
     "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
     "against {n_reals:,} {reference} images"
@@ -58,8 +41,12 @@ class Run:
     @property
     def setting(self) -> dict[str, Any]:
         """What the run was told to do, flat, without what is incidental."""
-        chosen = flat({name: value for name, value in self.config.items() if name not in INCIDENTAL})
-        return {name: value for name, value in chosen.items() if name not in INCIDENTAL_OPTIONS}
+        return setting(self.config)
+
+    @property
+    def cell(self) -> str:
+        """The name of the run's cell: what it called itself, or what its config amounts to."""
+        return self.config["choices"].get("cell") or cell_name(self.config)
 
 
 def history(folder: Path) -> list[dict[str, float]]:
@@ -70,12 +57,6 @@ def history(folder: Path) -> list[dict[str, float]]:
             row = json.loads(line)
             rows[row["step"]] = row
     return [rows[step] for step in sorted(rows)]
-
-
-def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Return a nested config with dotted keys."""
-    parts = (flat(v, f"{above}{k}.") if isinstance(v, dict) and v else {f"{above}{k}": v} for k, v in config.items())
-    return {name: value for part in parts for name, value in part.items()}
 
 
 def local_runs(folders: Iterable[Path]) -> list[Run]:
@@ -123,19 +104,23 @@ def protocol_id(protocol: dict[str, Any]) -> str:
 
 
 def cells(runs: list[Run]) -> dict[str, list[Run]]:
-    """Return runs that differ in their seed only, by the name of their cell and of the settings that set it apart.
+    """Return runs that differ in their seed only, by data-model-loss and the settings that set their cell apart here.
 
     Of two runs of the same seed the later named counts.
     """
-    groups: dict[str, list[Run]] = defaultdict(list)
+    members: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
-        groups[run.config["choices"]["group"]].append(run)
-    found: dict[str, dict[int, Run]] = defaultdict(dict)
-    for group, members in groups.items():
-        settings = [run.setting for run in members]
-        names = sorted(set().union(*settings))
-        varying = [name for name in names if len({repr(setting.get(name)) for setting in settings}) > 1]
-        for run, setting in zip(members, settings, strict=True):
-            label = " ".join([group, *(f"{name}={setting.get(name)}" for name in varying)])
-            found[label][run.config["seed"]] = run
-    return {label: list(members.values()) for label, members in sorted(found.items())}
+        members[run.cell][run.config["seed"]] = run
+    groups: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for cell, seeds in members.items():
+        first = next(iter(seeds.values()))
+        groups[first.config["choices"]["group"]][cell] = first.setting
+    labels = {}
+    for group, settings in groups.items():
+        names = sorted(set().union(*settings.values()))
+        varying = [name for name in names if len({repr(comparable(told.get(name))) for told in settings.values()}) > 1]
+        for cell, told in settings.items():
+            label = " ".join([group, *(f"{name}={told.get(name)}" for name in varying)])
+            labels[cell] = f"{label} {cell[-8:]}" if label in labels.values() else label
+    found = {labels[cell]: list(seeds.values()) for cell, seeds in members.items()}
+    return dict(sorted(found.items()))

@@ -54,9 +54,9 @@ def markdown(rows: pd.DataFrame) -> str:
 def compare(arguments: argparse.Namespace) -> None:
     """Print a table for each protocol, and the differences between its cells; write the table where asked to."""
     if arguments.project:
-        from gan import tracking  # which takes seconds to import
+        from gan import wandb_server  # which takes seconds to import
 
-        runs = [as_run(*found) for found in tracking.scored_runs(arguments.project)]
+        runs = [as_run(*found) for found in wandb_server.scored_runs(arguments.project)]
     else:
         runs = local_runs(arguments.folders)
     parts = {text: members for text, members in by_protocol(runs).items() if arguments.protocol in text}

@@ -35,7 +35,7 @@ def sections(wr: Any, part: Part) -> dict[str, list[Any]]:
     """Return the panels of a protocol by their heading."""
     fid, best = part.score, f"{part.score}_best"
     spread = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-    group = {"groupby": wr.Config("choices.group"), **spread}
+    group = {"groupby": wr.Config("choices.cell"), **spread}
     bars = [
         wr.BarPlot(title=f"{best} by {name}", metrics=[wr.SummaryMetric(best)], groupby=wr.Config(name), **spread)
         for name in ("choices.loss", "choices.model")

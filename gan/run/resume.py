@@ -7,18 +7,19 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
+from gan.cell import flat
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.run.checkpoints import read_checkpoint, require_same_layers
 from gan.run.command_line import OVERRIDES, get_key, read_config
 from gan.run.config import show_value
-from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS, flat
+from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # what a resumed run may change: everything in these groups, and numbers in these
 FREE = ("trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
-PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", OVERRIDES, CHANGES)
+PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES)
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
 MOST_NAMED = 3  # settings in an error
 
@@ -26,13 +27,15 @@ MOST_NAMED = 3  # settings in an error
 class Start(NamedTuple):
     """Where a run starts: at a checkpoint and its step, or fresh; `changes` are the settings that differ from before.
 
-    They are by key, each with the value before and the one from now on. `before` holds earlier changes, by step.
+    They are by key, each with the value before and the one from now on. `before` holds earlier changes, by step;
+    `data_sha256` is of the images before.
     """
 
     path: Path | None = None
     step: int = 0
     changes: dict[str, tuple[Any, Any]] = {}  # noqa: RUF012, a NamedTuple's default
     before: dict[str, Any] = {}  # noqa: RUF012
+    data_sha256: str | None = None
 
     @property
     def note(self) -> str | None:
@@ -44,8 +47,10 @@ class Start(NamedTuple):
         )
         return f"resuming {self.path} at step {self.step:,}" + (f" with {changed}" if changed else "")
 
-    def require_fit(self, gan: GAN) -> None:
-        """Raise InputError unless the checkpoint's networks are this run's."""
+    def require_fit(self, gan: GAN, cfg: DictConfig) -> None:
+        """Raise InputError unless the checkpoint's images and networks are this run's."""
+        if self.data_sha256 not in (None, cfg.data_sha256):
+            raise InputError(f"ckpt_path={self.path}: was trained on other images than these; start a new run")
         if self.path:
             require_same_layers(gan, read_checkpoint(self.path)["state_dict"], self.path)
 
@@ -80,7 +85,7 @@ def find_start(cfg: DictConfig) -> Start:
             "resume a checkpoint in its run's folder"
         )
     changes = compare_settings(recorded, OmegaConf.to_container(cfg), path)
-    return Start(path, checkpoint["global_step"], changes, recorded.get(CHANGES) or {})
+    return Start(path, checkpoint["global_step"], changes, recorded.get(CHANGES) or {}, recorded.get("data_sha256"))
 
 
 def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
