@@ -6,8 +6,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from gan.cell import is_incidental
 from gan.errors import InputError
-from gan.runs import INCIDENTAL_OPTIONS
 from gan.search.space import Space
 from gan.search.trials import counts, find_history
 
@@ -15,13 +15,13 @@ SETTING = "setting"  # a study's user attribute
 REMEDY = "give this search a hydra.sweeper.study_name of its own"
 
 ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # that differ between the machines of a study
-INCIDENTAL = ("logger.", "callbacks.", "ckpt_path", *(name for name in INCIDENTAL_OPTIONS if name != "data.root"))
+SHARED = ("seed", "data.root", "second_objective")  # between seeds of a cell these differ, between trials they don't
 
 
 def describe_setting(space: Space) -> dict[str, Any]:
     """Return what a search's trials share: all that is built, the seed and data among it, and what is searched."""
     shared = space.describe(*ELSEWHERE)
-    kept = {name: value for name, value in sorted(shared.items()) if not name.startswith(INCIDENTAL)}
+    kept = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
     return json.loads(json.dumps(kept, default=str))
 
 
