@@ -119,7 +119,7 @@ def test_an_id_that_is_asked_for_must_be_new_unless_the_run_is_known(named, monk
 def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_id, monkeypatch):
     last = leave(tmp_path / "run", run_id)
     assert named("ckpt_path=last").logger.id == run_id
-    assert named(f"ckpt_path={last}", "run_dir=/elsewhere").logger.id == run_id
+    assert named(f"ckpt_path={last}", "run_dir=/elsewhere").logger.id != run_id  # which starts another run from it
     assert named().logger.id != run_id
     (tmp_path / "run" / "config.yaml").unlink()  # of a run whose folder has W&B's own only
     folder = tmp_path / "run" / "wandb" / f"run-20261126_010101-{run_id}"
