@@ -14,6 +14,7 @@ from gan.cluster import ClusterLauncher
 from gan.machine import MachineLauncher
 from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
+from gan.signals import catch_signals
 from gan.trusted import TARGETS
 
 
@@ -56,6 +57,7 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`; an error that the user can mend ends a single run in one line."""
     from gan.errors import Preempted, reason
 
+    catch_signals()
     try:
         return train(cfg)
     except Exception as error:

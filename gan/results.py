@@ -24,7 +24,7 @@ from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
 from gan.runs import CONFIG, LAST, METRICS, PROTOCOL_ID, protocol_id
-from gan.trusted import GENERATORS
+from gan.trusted import GENERATORS, read_config, require_trusted
 
 GENERATOR = "generator.safetensors"
 
@@ -158,7 +158,8 @@ def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool =
     for needed in (path, recipe):
         if not needed.is_file():
             raise InputError(f"{needed}: no such file; a run leaves one in its folder")
-    config = OmegaConf.load(recipe)
+    config = read_config(recipe)
+    require_trusted(OmegaConf.to_container(config), allowed=GENERATORS)
     network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
     step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
     if not checkpoint:

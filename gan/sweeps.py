@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from gan.errors import InputError
+from gan.trusted import require_parameter
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}
@@ -33,7 +34,10 @@ def overrides(arguments: list[str], run_id: str | None, outputs: Path) -> list[s
     """Return train.py's overrides for what an agent passed on: fixed overrides, and the parameters as JSON."""
     *fixed, parameters = arguments
     before = started_before(run_id, outputs) if run_id else None
-    given = [f"{name}={literal(value)}" for name, value in json.loads(parameters).items()]
+    chosen = json.loads(parameters)
+    for name, value in chosen.items():
+        require_parameter(name, value)
+    given = [f"{name}={literal(value)}" for name, value in chosen.items()]
     return before or [*fixed, *given, "ckpt_path=last"]
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from gan.errors import exit_in_one_line
 from gan.sweeps import overrides
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     if len(sys.argv) < 2 or not sys.argv[-1].startswith("{"):
         sys.exit(f"{__doc__}\nerror: the last argument must be the parameters as JSON")
-    chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"))
+    with exit_in_one_line():
+        chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"))
     os.execv(sys.executable, [sys.executable, str(ROOT / "train.py"), *chosen])  # so that the agent's signals reach it
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import train
 from gan.errors import Preempted, reason
-from gan.interruption import SIGNALS
+from gan.signals import SIGNALS
 from gan.run import build
 from tests.conftest import NARROW
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gan.errors import InputError
 from gan.search import storage
 
-ALLOWED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*")
+ALLOWED = ("optuna.pruners.*", "optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
 PATIENCE_S = 10  # with a database out of reach, or one whose tables another process is about to make
 
 Space = dict[str, BaseDistribution]

@@ -1,0 +1,32 @@
+"""Signals that end a run before its time, while it does not train: as it reads its data or scores its last state."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+early: set[int] = set()  # that training heeds when it begins
+
+
+def catch_signals() -> None:
+    """End this process in one line at a signal that would end it without a word; launchers' handlers stay.
+
+    A process of several lets training decide, in which all of them take part: the others would wait for it.
+    """
+    owner = os.getpid()
+
+    def end(number: int, _: Any) -> None:
+        if os.getpid() != owner:
+            return  # a data worker's
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            early.add(number)
+            return
+        name = signal.Signals(number).name
+        sys.exit(f"stopped: {name} came while the run did not train; with ckpt_path=last it continues where it was saved")
+
+    early.clear()
+    for number in SIGNALS[1:]:  # Ctrl-C has its exception
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
