@@ -24,7 +24,7 @@ def catch_signals() -> None:
             early.add(number)
             return
         name = signal.Signals(number).name
-        sys.exit(f"stopped: {name} came while the run did not train; with ckpt_path=last it continues where it was saved")
+        sys.exit(f"stopped: {name} came while the run did not train; ckpt_path=last continues from its last save")
 
     early.clear()
     for number in SIGNALS[1:]:  # Ctrl-C has its exception
