@@ -14,7 +14,7 @@ from gan.cluster import ClusterLauncher
 from gan.machine import MachineLauncher
 from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
-from gan.signals import catch_signals
+from gan.signals import catch_signals, last_words
 from gan.trusted import TARGETS
 
 
@@ -61,11 +61,15 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     try:
         return train(cfg)
     except Exception as error:
+        if last_words:
+            sys.exit(last_words[0])
         line = reason(error)
         if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:
             if isinstance(error, Preempted) and "SUBMITIT_EXECUTOR" not in os.environ:
                 raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
             raise
+        if isinstance(error, Preempted) and int(os.environ.get("LOCAL_RANK", 0)):
+            sys.exit()  # the first process says it; Lightning would kill that one for a failure of this one
         sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {line}")
 
 

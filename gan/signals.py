@@ -8,6 +8,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 early: set[int] = set()  # that training heeds when it begins
+last_words: list[str] = []  # of a process that was told to end: a module half imported raises errors of its own
 
 
 def catch_signals() -> None:
@@ -20,13 +21,15 @@ def catch_signals() -> None:
     def end(number: int, _: Any) -> None:
         if os.getpid() != owner:
             return  # a data worker's
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if "LOCAL_RANK" in os.environ:  # one of several
             early.add(number)
             return
         name = signal.Signals(number).name
-        sys.exit(f"stopped: {name} came while the run did not train; ckpt_path=last continues from its last save")
+        last_words.append(f"stopped: {name} came while the run did not train; ckpt_path=last continues its last save")
+        sys.exit(last_words[0])
 
     early.clear()
+    last_words.clear()
     for number in SIGNALS[1:]:  # Ctrl-C has its exception
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)
