@@ -11,7 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gan.cluster import ClusterLauncher
+from gan.errors import exit_in_one_line
 from gan.machine import MachineLauncher
+from gan.run.command_line import complete_words
 from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
 from gan.signals import catch_signals, last_words
@@ -30,19 +32,21 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.quiet import quiet
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.config import prepare_config
+    from gan.run.resume import find_start
 
     quiet()
     cfg = prepare_config(cfg)
-    ckpt_path = results.checkpoint(cfg.ckpt_path, Path(cfg.run_dir))
+    start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    results.show_notes([*notes, data.summary])
+    results.show_notes([*notes, data.summary, start.note])
     gan = build_gan(cfg, data)
+    start.require_fit(gan)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
-    config = results.start(cfg, network_shape(cfg, data), data.classes)
+    config = results.start(cfg, network_shape(cfg, data), data.classes, start.record)
     with tracking.run(trainer.logger, config):
         try:
-            trainer.fit(gan, data, ckpt_path=ckpt_path, weights_only=True)
+            trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)
             require_steps(trainer)
             if evaluation.step != trainer.global_step:
                 trainer.validate(gan, data, verbose=False)
@@ -73,19 +77,11 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
         sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {line}")
 
 
-def expand_home(word: str) -> str:
-    """Return an override with ~ for the home folder in its value, which a shell expands at the start of a word only."""
-    key, sign, value = word.partition("=")
-    return key + sign + os.path.expanduser(value) if value == "~" or value.startswith("~/") else word
-
-
 if __name__ == "__main__":
     for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
         Plugins.instance().register(plugin)
-    sys.argv[1:] = [expand_home(word) for word in sys.argv[1:]]
-    options = {word.partition("=")[0] for word in sys.argv}
-    if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
-        sys.argv.append("--multirun")  # which a config group cannot ask for itself
+    with exit_in_one_line():
+        sys.argv[1:] = complete_words(sys.argv[1:])
     try:
         main()
     except KeyboardInterrupt as error:

@@ -167,6 +167,8 @@ class GAN(LightningModule):
         self.last_random_state = self.read_random_state()  # the module leaves its device before the last save
 
     def on_train_start(self) -> None:
+        for optimizer, scheduler in zip(self.optimizers(use_pl_optimizer=False), self.lr_schedulers(), strict=True):
+            apply_settings(optimizer, scheduler)
         self.last_random_state, rank = None, self.global_rank
         if rank < len(self.random_states):
             torch.set_rng_state(self.random_states[rank]["cpu"].cpu())
@@ -174,3 +176,12 @@ class GAN(LightningModule):
                 torch.cuda.set_rng_state(self.random_states[rank]["cuda"].cpu(), self.device)
         elif rank > 0:  # the networks start alike everywhere, the noise does not
             torch.manual_seed(torch.initial_seed() + (rank << 32) + self.global_step)
+
+
+def apply_settings(optimizer: Optimizer, scheduler: LambdaLR) -> None:
+    """Give an optimizer its own settings back, which a checkpoint has replaced by those of the run before."""
+    for group in optimizer.param_groups:
+        group |= optimizer.defaults | {"initial_lr": optimizer.defaults["lr"]}
+    scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+    for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+        group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)

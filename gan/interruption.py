@@ -11,9 +11,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 
 from gan.distributed import find_largest
 from gan.errors import Preempted
+from gan.run.checkpoints import evaluates_next
 from gan.signals import SIGNALS, early
 
 CHECK_EVERY = 5  # steps, with several processes: they have to agree on one, and to ask takes an exchange
@@ -22,7 +24,8 @@ CHECK_EVERY = 5  # steps, with several processes: they have to agree on one, and
 class Interruption(Callback):
     """Ends training in good order at the end of a step, on all ranks at once, whichever of them a signal comes to.
 
-    One process ends at the step in which the signal comes, several at the next one that CHECK_EVERY divides.
+    One process ends at the step in which the signal comes, several at the next one that CHECK_EVERY divides; an
+    evaluation that is due, or has begun, comes first.
 
     SIGTERM, as a W&B agent sends to a run that is stopped early: the run is scored, and closed as finished.
     SIGUSR1 and SIGUSR2, as a cluster sends before it takes a machine away, and Ctrl-C: the run's state is saved to
@@ -50,8 +53,16 @@ class Interruption(Callback):
         self.taken_over = {number: signal.signal(number, receive) for number in SIGNALS}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.world_size > 1 and trainer.global_step % CHECK_EVERY:
-            return
+        asks = trainer.world_size == 1 or trainer.global_step % CHECK_EVERY == 0
+        if asks and not evaluates_next(trainer):
+            self.heed(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.heed(trainer)
+
+    def heed(self, trainer: Trainer) -> None:
+        """Do what the signals ask for that have come to any process; all have to call it."""
         urgency = 0 if not self.received else 1 if self.received == {signal.SIGTERM} and stops_early() else 2
         urgency = find_largest(urgency, trainer.strategy.root_device)
         if urgency == 2:

@@ -14,10 +14,23 @@ from omegaconf import OmegaConf
 from gan.errors import InputError
 
 # that every run leaves in its folder
-CONFIG, METRICS, HISTORY, LAST = "config.yaml", "metrics.json", "history.jsonl", "checkpoints/last.ckpt"
+CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"
+LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 # what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
-INCIDENTAL = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "objective", "choices", "logger", "callbacks")
+INCIDENTAL = (
+    "seed",
+    "run_dir",
+    "data_dir",
+    "cache_dir",
+    "ckpt_path",
+    "resume",
+    "overrides",
+    "objective",
+    "choices",
+    "logger",
+    "callbacks",
+)
 INCIDENTAL_OPTIONS = (
     *("data.root", "data.cache_dir", "data.num_workers", "metrics.extractor.cache_dir"),
     *("trainer.default_root_dir", "trainer.accelerator", "trainer.log_every_n_steps"),

@@ -48,7 +48,12 @@ PARTS = (  # of a run
     *("gan.losses.*", "gan.penalties.*", "gan.augment.*", "gan.schedules.*", "gan.callbacks.*"),
     *("gan.data.datasets.*", "gan.data.folder.*", "gan.cost.*", "gan.progress.*"),
     *list_names("gan.metrics", "classifier.* inception.* own_classifier.* timm_model.*"),
-    *("gan.interruption.Interruption", "gan.search.report.TrialReport", "gan.tracking.wandb_logger"),
+    *(
+        "gan.interruption.Interruption",
+        "gan.run.checkpoints.LastCheckpoint",
+        "gan.search.report.TrialReport",
+        "gan.tracking.wandb_logger",
+    ),
     *list_names(
         "torch.optim",
         "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop Rprop SGD SparseAdam",
@@ -123,7 +128,7 @@ def is_defined(name: str, allowed: Sequence[str]) -> bool:
     return matches(f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}", allowed)
 
 
-def read_config(path: Path) -> DictConfig:
+def load_plain(path: Path) -> DictConfig:
     """Return a config that a run left in its folder.
 
     Raises InputError for a file that is no config, and for one that asks for values of this machine: a run leaves
@@ -144,12 +149,20 @@ def read_config(path: Path) -> DictConfig:
 def require_parameter(name: str, value: Any) -> None:
     """Raise InputError for a sweep's parameter that is more than a value for a key of a run's config.
 
-    Hydra's own options and keys name files to unpickle, commands and folders; `${oc.env:...}` reads the environment.
+    `${oc.env:...}` would read the environment, for the server to see.
     """
-    if not re.fullmatch(r"[+~]{0,2}\w[\w./-]*", name) or re.split(r"[./]", name.lstrip("+~"))[0] == "hydra":
+    if not is_setting(name):
         raise InputError(f"{name}: not a parameter that a sweep may set; name a key of a run's config, as optimizer.lr")
     if "${" in json.dumps(value):
         raise InputError(f"{name}={value}: not a plain value; a sweep may set numbers, text, lists and null")
+
+
+def is_setting(name: str) -> bool:
+    """Whether a word of a command line names a key of a run's config.
+
+    Hydra's own options and keys name files to unpickle, commands and folders.
+    """
+    return bool(re.fullmatch(r"[+~]{0,2}\w[\w./@-]*", name)) and "hydra" not in re.split(r"[./@]", name.lstrip("+~"))
 
 
 def find_interpolation(value: Any, key: str = "") -> str | None:

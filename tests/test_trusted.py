@@ -63,7 +63,7 @@ HOLES = (  # reached by a library, by an allowed module's imports, or by what al
     "gan.launch.forecast.subprocess.run",
     "gan.tracking.wandb.init",
     "gan.cluster.ClusterLauncher",
-    "gan.trusted.read_config",
+    "gan.trusted.load_plain",
     ["torch.load"],
     7,
 )

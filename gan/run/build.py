@@ -13,7 +13,7 @@ from gan.data.datamodule import ImageData
 from gan.gan import GAN
 from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
-from gan.runs import HISTORY
+from gan.run.checkpoints import WholeCheckpoints
 from gan.trusted import PARTS
 
 N_SHOWN = 100  # samples of a run that is not scored
@@ -72,9 +72,13 @@ def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
 
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
     """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
-    evaluation = Evaluation(scorer, objective=cfg.objective, history=Path(cfg.run_dir) / HISTORY)
-    callbacks = [evaluation, *build(cfg.callbacks).values()]
-    trainer = build(cfg.trainer, logger=build(cfg.logger) or False, callbacks=callbacks)
+    evaluation = Evaluation(scorer, objective=cfg.objective, folder=Path(cfg.run_dir))
+    parts = {
+        "logger": build(cfg.logger) or False,
+        "callbacks": [evaluation, *build(cfg.callbacks).values()],
+        "plugins": [*(build(cfg.trainer.get("plugins")) or []), WholeCheckpoints()],
+    }
+    trainer = build(cfg.trainer, enable_checkpointing=False, **parts)
     check_processes(trainer)
     data.require_batches(trainer.world_size)
     return trainer, evaluation
