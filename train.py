@@ -7,6 +7,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -82,7 +83,11 @@ if __name__ == "__main__":
         Plugins.instance().register(plugin)
     with exit_in_one_line():
         sys.argv[1:] = complete_words(sys.argv[1:])
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises what it can't do, and does not print it
     try:
-        main()
+        with exit_in_one_line():
+            main()
+    except CompactHydraException as error:
+        sys.exit("\n".join(filter(None, (str(error), str(error.__cause__ or "")))))
     except KeyboardInterrupt as error:
         sys.exit(f"stopped: {error.__cause__ or 'runs that were training are saved as far as they were'}")

@@ -19,8 +19,8 @@ from gan.signals import catch_signals
 from gan.trusted import TARGETS
 from tests.conftest import FEW_FAKES, NARROW, ROOT, SMALL
 
-STEPS = 30
-RUN = ["model=mlp", *NARROW["mlp"], "data.batch_size=16", f"trainer.max_steps={STEPS}", "trainer.val_check_interval=15"]
+STEPS = 20
+RUN = ["model=mlp", *NARROW["mlp"], "data.batch_size=16", f"trainer.max_steps={STEPS}", "trainer.val_check_interval=10"]
 
 
 def train_once(folder: Path, *overrides: str, number: int = 0, delay: float = 0) -> bool:
