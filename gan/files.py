@@ -18,12 +18,14 @@ def replace_whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)  # which writing does not say
         part.unlink(missing_ok=True)
         raise
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file, text as UTF-8, so that a reader finds all of it or what was there before."""
     with replace_whole(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)

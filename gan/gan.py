@@ -61,7 +61,8 @@ class GAN(LightningModule):
         self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
-        self.random_states: list[dict[str, Any]] = []  # by rank
+        self.random_states: list[dict[str, Any]] = []  # by rank, of the run that this one resumes
+        self.last_random_state: dict[str, Any] | None = None  # of training that has ended
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
@@ -156,16 +157,23 @@ class GAN(LightningModule):
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        checkpoint["random_states"] = gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
+        checkpoint["random_states"] = gathered(self.last_random_state or self.read_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]
 
+    def read_random_state(self) -> dict[str, Any]:
+        """Return the states of the generators that training draws from, on the CPU and on its device."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def on_train_end(self) -> None:
+        self.last_random_state = self.read_random_state()  # the module leaves its device before the last save
+
     def on_train_start(self) -> None:
         for optimizer, scheduler in zip(self.optimizers(use_pl_optimizer=False), self.lr_schedulers(), strict=True):
             apply_settings(optimizer, scheduler)
-        rank = self.global_rank
+        self.last_random_state, rank = None, self.global_rank
         if rank < len(self.random_states):
             torch.set_rng_state(self.random_states[rank]["cpu"].cpu())
             if self.device.type == "cuda" and self.random_states[rank]["cuda"] is not None:

@@ -27,7 +27,7 @@ from gan.run.checkpoints import read_checkpoint, require_same_layers
 from gan.run.command_line import OVERRIDES
 from gan.run.resume import recorded_words
 from gan.runs import BEST, CONFIG, GENERATOR, LAST, METRICS, PROTOCOL_ID, protocol_id
-from gan.trusted import GENERATORS
+from gan.trusted import GENERATORS, load_plain, require_trusted
 
 
 class Generator(NamedTuple):
@@ -150,7 +150,8 @@ def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool =
     for needed in (path, recipe):
         if not needed.is_file():
             raise InputError(f"{needed}: no such file; a run leaves one in its folder")
-    config = OmegaConf.load(recipe)
+    config = load_plain(recipe)
+    require_trusted(OmegaConf.to_container(config), allowed=GENERATORS)
     network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
     step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
     if not checkpoint:

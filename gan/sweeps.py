@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from gan.errors import InputError
+from gan.trusted import require_parameter
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}
@@ -51,7 +52,10 @@ def overrides(
     """
     *fixed, parameters = arguments
     before = started_before(run_id, outputs) if run_id else None
-    return before or [*fixed, *check(fixed, json.loads(parameters)), "ckpt_path=last"]
+    chosen = json.loads(parameters)
+    for name, value in chosen.items():
+        require_parameter(name, value)
+    return before or [*fixed, *check(fixed, chosen), "ckpt_path=last"]
 
 
 def flatten(parameters: dict[str, Any], above: str = "") -> dict[str, dict[str, Any]]:

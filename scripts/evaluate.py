@@ -27,6 +27,7 @@ from gan.quiet import quiet
 from gan.results import Generator, load_generator
 from gan.run.build import build_data, build_scorer
 from gan.runs import CONFIG
+from gan.trusted import load_plain, require_trusted
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
 CAS_IMAGES = 60_000  # that each classifier learns from, over as many epochs as it takes
@@ -38,7 +39,7 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
     path = run / CONFIG
     if not path.is_file():
         raise InputError(f"--run {run}: holds no {CONFIG}; give the folder of a run")
-    cfg = OmegaConf.load(path)
+    cfg = load_plain(path)
     if metrics:
         cfg.metrics = OmegaConf.load(METRICS / f"{metrics}.yaml")
     for override in overrides:
@@ -48,6 +49,7 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
         OmegaConf.update(cfg, name, OmegaConf.from_dotlist([f"_={value}"])["_"])
     if not cfg.metrics.extractor:
         raise InputError("metrics=none: this run was not scored; choose features by --metrics")
+    require_trusted(OmegaConf.to_container(cfg, resolve=True))
     return cfg
 
 

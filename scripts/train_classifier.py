@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from gan.metrics.classifier import Classifier, Network
 from gan.metrics.fitting import accuracy, fit
+from gan.trusted import PARTS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -40,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", ["data.image_size=28", *arguments.overrides])
-        data = instantiate(cfg.data, _execution_whitelist_=("gan.data.*", "torchvision.datasets.*"))
+        data = instantiate(cfg.data, _execution_whitelist_=PARTS)
     data.setup()
     train = data.splits["train"]
     save(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)

@@ -15,7 +15,7 @@ from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
 from gan.run.checkpoints import WholeCheckpoints
 from gan.run.objectives import require_measured
-from gan.trusted import TARGETS
+from gan.trusted import PARTS
 
 N_SHOWN = 100  # samples of a run that is not scored
 
@@ -94,4 +94,4 @@ def network_shape(cfg: DictConfig, data: ImageData) -> dict[str, int]:
 
 def build(cfg: DictConfig, **options: Any) -> Any:
     """Instantiate a part of a config, by import paths that a config may use."""
-    return instantiate(cfg, _execution_whitelist_=TARGETS, **options)
+    return instantiate(cfg, _execution_whitelist_=PARTS, **options)

@@ -1,5 +1,6 @@
 """A run's checkpoints: written whole, often enough, and read with one line about whatever is none."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from gan.errors import InputError
-from gan.files import replace_whole
+from gan.files import write_whole
 
 
 class LastCheckpoint(Callback):
@@ -44,8 +45,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoint files, replaced in one move in their own folder: a full disk or a kill leaves the old."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with replace_whole(Path(path)) as part:
-            torch.save(checkpoint, part)
+        content = io.BytesIO()  # torch's own writing of files hides why one fails
+        torch.save(checkpoint, content)
+        write_whole(Path(path), content.getbuffer())
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -57,7 +59,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # whatever a reader of pickles makes of a file that is none
         text = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path}: is no checkpoint, or a damaged one ({text[0][:100].rstrip('. ')})") from error
+        raise InputError(
+            f"{path}: is no checkpoint, or a damaged one ({text[0][:100].rstrip('. ')}); start from "
+            f"another one by ckpt_path=FILE, as {Path(path).with_name('best.ckpt')}, or anew in another folder"
+        ) from error
     if missing:
         raise InputError(f"{path}: is no checkpoint of a run: it has no {' and no '.join(sorted(missing))}")
     return checkpoint

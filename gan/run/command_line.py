@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from gan.errors import InputError
 from gan.runs import CONFIG, LAST
 from gan.sweeps import literal
+from gan.trusted import is_setting, load_plain
 
 OVERRIDES = "overrides"  # in a run's config: the words that it was started with
 UNSET = (None, "", "null")
@@ -56,6 +57,11 @@ def with_first_words(words: list[str]) -> list[str]:
     if continues and "hydra.run.dir" in given:
         raise InputError(f"hydra.run.dir={given['hydra.run.dir']}: a resumed run stays in {run_dir}; leave it out")
     own = [word for word in words if get_key(word) not in ("resume", "ckpt_path")] if continues else words
+    strange = [word for word in recorded.get(OVERRIDES, []) if not is_setting(word.partition("=")[0])]
+    if strange:
+        raise InputError(
+            f"{run_dir / CONFIG}: {strange[0]} sets nothing of a run, and is not repeated; remove it there"
+        )
     replaced = {get_key(word) for word in own} | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
     first += [] if "seed" in given else [f"seed={recorded['seed']}"]
@@ -71,4 +77,4 @@ def get_key(word: str) -> str:
 def read_config(run_dir: Path) -> dict[str, Any] | None:
     """Return the config that a run has filed, None where there is none."""
     path = run_dir / CONFIG
-    return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
+    return OmegaConf.to_container(load_plain(path)) if path.is_file() else None

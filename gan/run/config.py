@@ -4,7 +4,6 @@ import os
 import random
 import types
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
@@ -14,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.precision import resolve_precision
-from gan.trusted import TARGETS
+from gan.trusted import require_target
 
 SEEDS = 2**32  # what numpy takes
 TYPES = {  # of keys that no constructor has
@@ -74,6 +73,7 @@ def convert(value: Any, key: str, hint: Any) -> Any:
     """Return a value of the config, nested ones too, as its type hint wants it; a dict of hints goes with a dict."""
     if isinstance(value, dict):
         if "_target_" in value:
+            require_target(value["_target_"], key)
             hint = read_hints(value["_target_"])
         elif hint is not None and not isinstance(hint, dict):
             require_kind(value, key, hint)
@@ -143,9 +143,7 @@ def list_hint(hint: Any) -> Any:
 
 
 def read_hints(target: str) -> dict[str, Any]:
-    """Return the type hints of what a `_target_` names, its base classes' too; nothing for what may not be imported."""
-    if not any(fnmatch(target, pattern) for pattern in TARGETS):
-        return {}
+    """Return the type hints of what a `_target_` names, its base classes' too."""
     try:
         found = get_object(target)
         hints = [get_type_hints(base.__init__) for base in reversed(found.__mro__)] if isinstance(found, type) else []

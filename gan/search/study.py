@@ -21,7 +21,7 @@ from gan.search.parameters import Parameters
 from gan.search.setting import REMEDY, adopt
 from gan.search.trials import give_second_chances
 
-ALLOWED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*", "gan.search.grid.*")
+ALLOWED = ("optuna.pruners.*", "optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*", "gan.search.grid.*")
 PATIENCE_S = 10  # with a database out of reach, or one whose tables another process is about to make
 
 
