@@ -26,16 +26,19 @@ def show(run: dict[str, Any]) -> None:
     """Print a run's scores beside those of its best checkpoint and of real images, and how they were measured."""
     console = plain_console()
     scores, best, floor = run["scores"], run.get("best") or {}, run.get("floor", {})
+    at_n_floor, n = run.get("at_n_floor") or {}, run.get("n_floor")
     table = Table(box=box.ROUNDED)
     table.add_column()
     table.add_column(run.get("checkpoint", "last"), justify="right")
     if best:
         table.add_column(f"best, step {best['step']:,},\nnew samples", justify="right")
+    if at_n_floor:
+        table.add_column(f"{run.get('checkpoint', 'last')},\nn = {n:,}", justify="right")
     if floor:
-        table.add_column("real\nimages", justify="right")
+        table.add_column(f"real images,\nn = {n:,}" if n else "real\nimages", justify="right")
     for name, value in scores.items():
         if name != "diverged" or value:
-            others = ([best["scores"]] if best else []) + ([floor] if floor else [])
+            others = [other for other in (best.get("scores"), at_n_floor, floor) if other]
             beside = [number(name, other[name]) if name in other else "" for other in others]
             table.add_row(label(name), number(name, value), *beside)
     console.print(table)
@@ -46,6 +49,9 @@ def show(run: dict[str, Any]) -> None:
         )
         averaged = {"generator": {"ema": "EMA"}.get(run["protocol"]["generator"], "raw")}
         console.print(text.format(**run["protocol"] | averaged), soft_wrap=True)
+    if at_n_floor:
+        text = f"n = {n:,}       scores depend on the number of images: real images compare with as many samples"
+        console.print(text, soft_wrap=True)
 
 
 def show_run(number: int, name: str, job: JobReturn) -> None:

@@ -78,11 +78,8 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     }
     run = {"scores": evaluation.scores | cost | facts}
     if scorer:
-        run |= {
-            "floor": scorer.floor,
-            "protocol": scorer.protocol,
-            "best": score_best(trainer, gan, scorer, run_dir / BEST),
-        }
+        run |= scorer.describe()
+        run["best"] = score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
         leave(run, trainer, gan, evaluation, run_dir)
     return run["scores"]

@@ -28,7 +28,11 @@ PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
 
 @dataclass(frozen=True)
 class Run:
-    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples."""
+    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples.
+
+    `floor` are the scores of `n_floor` real images (None: unknown), `at_n_floor` those of as many of the run's samples,
+    empty where all of them are as many.
+    """
 
     name: str
     config: dict[str, Any]
@@ -37,6 +41,8 @@ class Run:
     protocol: dict[str, Any]
     best: dict[str, float] = field(default_factory=dict)
     checkpoint: str = "last"
+    n_floor: int | None = None
+    at_n_floor: dict[str, float] = field(default_factory=dict)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -86,7 +92,9 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
 def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
     """Return a run of what its files or its W&B summary say."""
     best = (run.get("best") or {}).get("scores", {})
-    return Run(name, config, run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last"))
+    at_n_floor = {"n_floor": run.get("n_floor") or None, "at_n_floor": run.get("at_n_floor") or {}}
+    parts = run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last")
+    return Run(name, config, *parts, **at_n_floor)
 
 
 def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:

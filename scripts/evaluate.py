@@ -112,7 +112,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     scorer.protocol |= {"z_seed": z_seed, "generator": "raw" if arguments.raw else "ema"}
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
     found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
-    found |= {"floor": scorer.floor, "protocol": scorer.protocol}
+    found |= scorer.describe()
     folder = run / "evaluations"
     path = folder / f"{checkpoint.stem}-{key(scorer.protocol)[:8]}.json"
     folder.mkdir(exist_ok=True)

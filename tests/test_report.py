@@ -358,3 +358,16 @@ def test_a_page_is_utf8_under_any_locale(tmp_path):
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "Käse" in text
     assert str(folder) in text
+
+
+def test_fewer_real_images_than_samples_are_in_no_chart_and_the_page_says_why(folder):
+    assert "the dashed line what real images score" in read(folder)
+    for path in folder.rglob("metrics.json"):
+        few = {"n_floor": 100, "at_n_floor": {"fid": 41.5}, "floor": {"fid": 32.25, "kid": 0.0}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | few))
+    text = read(folder)
+    assert "the dashed line" not in text
+    assert "There are only 100 real images to compare with" in text
+    for name, value in (("100 real images", "32.25"), ("as many samples of the best cell", "41.50")):
+        assert f"<dt>FID of {name}</dt><dd>{value}</dd>" in text
+    assert "FID of 100 samples" in text
