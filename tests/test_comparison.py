@@ -195,3 +195,10 @@ def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_names_are_text_in_a_table_of_the_terminal(folder, tmp_path):
+    name = "[/x] <b> a|b [red]"
+    write(folder, run(loss=name))
+    done = compare(folder)
+    assert f"| mnist-dcgan-{name.replace('|', chr(92) + '|')} " in done.stdout
