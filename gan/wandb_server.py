@@ -41,7 +41,7 @@ def choose_mode(mode: str | None) -> str:
         return "offline"
     silent.update({url: why} if url not in silent and (why := silence(url)) else {})
     if url in silent:
-        log.warning("%s can't be reached (%s): the run is logged offline, to be uploaded later", url, silent[url])
+        log.warning("%s can't be reached (%s): logged offline, to be uploaded by `wandb sync`", url, silent[url])
         return "offline"
     verify_key()
     return "online"

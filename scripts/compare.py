@@ -45,7 +45,7 @@ def write(rows: pd.DataFrame, protocol: str, path: Path) -> None:
 
 def markdown(rows: pd.DataFrame) -> str:
     """Return a table in Markdown, which reads well in a terminal too."""
-    shown = readable(rows)
+    shown = readable(rows).replace(r"\|", r"\\|", regex=True)
     texts = ("cell", "other", "real")
     align = ["left" if name in texts else "right" for name in shown]
     return shown.to_markdown(index=False, disable_numparse=True, colalign=align)

@@ -219,3 +219,10 @@ def test_fewer_real_images_than_samples_have_a_column_beside_as_many_samples():
     alike = table([replace(run(5.0), n_floor=10_000)], "fid").set_index("cell")
     assert alike.loc["10,000 real images", "fid"] == 1.0
     assert not any("samples" in name for name in alike)
+
+
+def test_names_are_text_in_a_table_of_the_terminal(folder, tmp_path):
+    name = "[/x] <b> a|b [red]"
+    write(folder, run(loss=name))
+    done = compare(folder)
+    assert f"| mnist-dcgan-{name.replace('|', chr(92) + '|')} " in done.stdout

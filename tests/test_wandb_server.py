@@ -122,7 +122,7 @@ def test_a_server_out_of_reach_is_asked_once_and_runs_are_offline(configured, mo
         assert [choose_mode(mode) for _ in range(3)] == ["offline"] * 3
         assert len(requests) == (why == "broken")
     assert f"{url} can't be reached (" in caplog.text.replace(f"{url}/", url)
-    assert "the run is logged offline" in caplog.text
+    assert "logged offline, to be uploaded by `wandb sync`" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The same report as a page in W&B: panels over the runs of a project or a sweep, a part for each protocol."""
 
+import html
 import warnings
 from typing import Any
 
@@ -78,5 +79,10 @@ def protocols(found: list[Part]) -> str:
     """Return the table of all protocols in Markdown."""
     names = list(dict.fromkeys(name for part in found for name in part.protocol))
     rows = [["", *(part.protocol_id for part in found)], ["---"] * (len(found) + 1)]
-    rows += [[name, *(str(part.protocol.get(name, "")) for part in found)] for name in names]
+    rows += [[name, *(escaped(part.protocol.get(name, "")) for part in found)] for name in names]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def escaped(value: Any) -> str:
+    """Return a value as text of a table in Markdown, which may hold HTML."""
+    return html.escape(str(value), quote=False).replace("|", r"\|")

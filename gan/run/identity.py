@@ -17,6 +17,7 @@ from gan.errors import InputError
 from gan.runs import CONFIG
 
 TRACKED = "gan.tracking.wandb_logger"
+NAMES = ("project", "entity", "group", "name", "id")
 LONGEST_TAG = 64  # characters that W&B takes
 
 
@@ -32,14 +33,19 @@ def connect(cfg: DictConfig) -> DictConfig:
     options = own_words(config["logger"])
     options["save_dir"] = options.get("save_dir") or config["run_dir"]
     if not rank_zero_only.rank:  # which logs for all
-        from gan.wandb_server import check_name, choose_mode
-
-        for key in ("project", "entity", "group", "name", "id", "tags"):
-            check_name(key, options[key])
-        if options["id"] and is_multirun():
-            raise InputError(f"WANDB_RUN_ID={options['id']}: is one run's id, and a multirun starts several; unset it")
-        options["mode"] = choose_mode(options["mode"])
+        options["mode"] = check_account(options, is_multirun=is_multirun())
     return OmegaConf.create(config | {"logger": options})
+
+
+def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
+    """Return the mode in which runs with a logger's options are logged; raise InputError for what W&B would refuse."""
+    from gan.wandb_server import check_name, choose_mode
+
+    for key in (*NAMES, "tags"):
+        check_name(key, options[key])
+    if options["id"] and is_multirun:
+        raise InputError(f"WANDB_RUN_ID={options['id']}: is one run's id, and a multirun starts several; unset it")
+    return choose_mode(options["mode"])
 
 
 def identify(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictConfig:
@@ -79,7 +85,7 @@ def own_words(options: dict[str, Any]) -> dict[str, Any]:
     """Return the logger's options with names as text, None for empty ones, and tags as a list of words."""
     tags = options.get("tags")
     words = [word.strip() for word in tags.split(",") if word.strip()] if isinstance(tags, str) else tags
-    names = {key: options.get(key) for key in ("project", "entity", "group", "name", "id", "mode")}
+    names = {key: options.get(key) for key in (*NAMES, "mode")}
     return (
         options
         | {key: str(value) if value not in (None, "") else None for key, value in names.items()}
