@@ -33,18 +33,20 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.quiet import quiet
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.config import prepare_config
+    from gan.run.identity import connect, identify
     from gan.run.resume import find_start
 
     quiet()
-    cfg = prepare_config(cfg)
+    cfg = connect(prepare_config(cfg))
     start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     results.show_notes([*notes, data.summary, start.note])
+    cfg = identify(cfg, data, start.record)
     gan = build_gan(cfg, data)
-    start.require_fit(gan)
+    start.require_fit(gan, cfg)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
-    config = results.start(cfg, network_shape(cfg, data), data.classes, start.record)
+    config = results.start(cfg, network_shape(cfg, data), data.classes)
     with tracking.run(trainer.logger, config):
         try:
             trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)

@@ -33,6 +33,10 @@ class Preempted(Exception):
     """The machine is wanted for something else; the run is saved, and goes on where it is started again."""
 
 
+class ProcessDied(RuntimeError):
+    """A run's process has ended without a result."""
+
+
 def reason(error: BaseException) -> str | None:
     """Return one line for an error that the caller can mend, None for any other."""
     from hydra.errors import InstantiationException

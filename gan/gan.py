@@ -83,7 +83,7 @@ class GAN(LightningModule):
         _, optimizer = self.optimizers(use_pl_optimizer=False)  # so that global_step counts generator updates only
         with torch.no_grad():
             real, fake = self.augment(real), self.augment(self.sample(labels))
-        real_logits, fake_logits = self.discriminator(real, labels), self.discriminator(fake, labels)
+        real_logits, fake_logits = self.judge(real, labels), self.judge(fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
         due = [(penalty, interval) for penalty, interval in self.penalties if update % interval == 0]
@@ -103,10 +103,10 @@ class GAN(LightningModule):
         """Update G once on fresh fakes of these labels; a relativistic loss compares them with these reals."""
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
-            fake_logits, real_logits = self.discriminator(self.augment(self.sample(labels)), labels), None
+            fake_logits, real_logits = self.judge(self.augment(self.sample(labels)), labels), None
             if getattr(self.loss, "relativistic", False):
                 with torch.no_grad():
-                    real_logits = self.discriminator(self.augment(real), labels)
+                    real_logits = self.judge(self.augment(real), labels)
             loss = self.loss.generator(fake_logits, real_logits)
             self.update(optimizer, self.generator, loss)
         return {"generator_loss": loss.detach()}
@@ -119,6 +119,10 @@ class GAN(LightningModule):
         if self.gradient_clip_val is not None:
             nn.utils.clip_grad_norm_(player.parameters(), self.gradient_clip_val)
         optimizer.step()
+
+    def judge(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return D's logits (N,) of images (N, C, H, W), in float32, in which losses compute whatever D ends in."""
+        return self.discriminator(images, labels).float()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z of the prior."""

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +12,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gan import tracking
 from gan.callbacks import Evaluation, SampleGrid
 from gan.cost import Cost
-from gan.display import show, show_places
+from gan.display import plain_console, show, show_places
 from gan.errors import InputError
 from gan.files import write_whole
 from gan.gan import GAN
@@ -47,17 +47,15 @@ def show_notes(notes: Iterable[str | None]) -> None:
     """Print what a run found at its start, once for all its processes."""
     if not rank_zero_only.rank:
         for note in filter(None, notes):
-            Console().print(note, highlight=False, markup=False, soft_wrap=True)
+            plain_console().print(note, soft_wrap=True)
 
 
-def start(
-    cfg: DictConfig, shape: dict[str, int], classes: Sequence[str], history: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
     """Return a run's whole config; leave it in the run's folder, and what builds its generator beside it.
 
-    It holds the overrides of the command, and the `history` of settings that were others before the run was resumed.
+    It holds the overrides of the command.
     """
-    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()} | (history or {})
+    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()}
     if rank_zero_only.rank:
         return config
     run_dir = Path(cfg.run_dir)
@@ -80,11 +78,8 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     }
     run = {"scores": evaluation.scores | cost | facts}
     if scorer:
-        run |= {
-            "floor": scorer.floor,
-            "protocol": scorer.protocol,
-            "best": score_best(trainer, gan, scorer, run_dir / BEST),
-        }
+        run |= scorer.describe()
+        run["best"] = score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
         leave(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
@@ -111,10 +106,11 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
 
 
 def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:
-    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for."""
-    if second and second not in scores:
-        raise InputError(f"second_objective={second}: must be one of {', '.join(scores)}")
-    return (scores[objective], float(scores[second])) if second else scores.get(objective)
+    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for.
+
+    A run that diverged before its first evaluation has no second value; it is inf.
+    """
+    return (scores[objective], float(scores.get(second, math.inf))) if second else scores.get(objective)
 
 
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:

@@ -11,30 +11,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gan.cell import cell_name, comparable, setting
 from gan.errors import InputError
 
 # that every run leaves in its folder
 CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
-# what may differ between the seeds of a cell: the seed, places, and how and where a run was launched
-INCIDENTAL = (
-    "seed",
-    "run_dir",
-    "data_dir",
-    "cache_dir",
-    "ckpt_path",
-    "resume",
-    "overrides",
-    "objective",
-    "choices",
-    "logger",
-    "callbacks",
-)
-INCIDENTAL_OPTIONS = (
-    *("data.root", "data.cache_dir", "data.num_workers", "metrics.extractor.cache_dir"),
-    *("trainer.default_root_dir", "trainer.accelerator", "trainer.log_every_n_steps"),
-)
 PROTOCOL = (
     "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
     "against {n_reals:,} {reference} images"
@@ -45,7 +28,11 @@ PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
 
 @dataclass(frozen=True)
 class Run:
-    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples."""
+    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples.
+
+    `floor` are the scores of `n_floor` real images (None: unknown), `at_n_floor` those of as many of the run's samples,
+    empty where all of them are as many.
+    """
 
     name: str
     config: dict[str, Any]
@@ -54,28 +41,28 @@ class Run:
     protocol: dict[str, Any]
     best: dict[str, float] = field(default_factory=dict)
     checkpoint: str = "last"
+    n_floor: int | None = None
+    at_n_floor: dict[str, float] = field(default_factory=dict)
 
     @property
     def setting(self) -> dict[str, Any]:
         """What the run was told to do, flat, without what is incidental."""
-        chosen = flat({name: value for name, value in self.config.items() if name not in INCIDENTAL})
-        return {name: value for name, value in chosen.items() if name not in INCIDENTAL_OPTIONS}
+        return setting(self.config)
+
+    @property
+    def cell(self) -> str:
+        """The name of the run's cell: what it called itself, or what its config amounts to."""
+        return self.config["choices"].get("cell") or cell_name(self.config)
 
 
 def history(folder: Path) -> list[dict[str, float]]:
     """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
     path, rows = folder / HISTORY, {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with suppress(ValueError):  # of a run that was killed while it wrote
             row = json.loads(line)
             rows[row["step"]] = row
     return [rows[step] for step in sorted(rows)]
-
-
-def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Return a nested config with dotted keys."""
-    parts = (flat(v, f"{above}{k}.") if isinstance(v, dict) and v else {f"{above}{k}": v} for k, v in config.items())
-    return {name: value for part in parts for name, value in part.items()}
 
 
 def local_runs(folders: Iterable[Path]) -> list[Run]:
@@ -86,13 +73,14 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
             here = config_path.parent
             if not (here / METRICS).is_file():
                 continue
-            config, run = OmegaConf.to_container(OmegaConf.load(config_path)), json.loads((here / METRICS).read_text())
+            config = OmegaConf.to_container(OmegaConf.load(config_path))
+            run = json.loads((here / METRICS).read_text(encoding="utf-8"))
             if "protocol" not in run:
                 continue
             found.append(as_run(str(here), config, run))
             facts = {name: run["scores"][name] for name in ("images_seen", "seconds")}
             for path in sorted((here / "evaluations").glob("*.json")):
-                again = json.loads(path.read_text())
+                again = json.loads(path.read_text(encoding="utf-8"))
                 again["scores"] |= facts if again["checkpoint"] == "last" else {}
                 if (again["checkpoint"], again["protocol"]) != ("last", run["protocol"]):
                     found.append(as_run(str(here), config, again))
@@ -104,7 +92,9 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
 def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
     """Return a run of what its files or its W&B summary say."""
     best = (run.get("best") or {}).get("scores", {})
-    return Run(name, config, run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last"))
+    at_n_floor = {"n_floor": run.get("n_floor") or None, "at_n_floor": run.get("at_n_floor") or {}}
+    parts = run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last")
+    return Run(name, config, *parts, **at_n_floor)
 
 
 def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -122,19 +112,23 @@ def protocol_id(protocol: dict[str, Any]) -> str:
 
 
 def cells(runs: list[Run]) -> dict[str, list[Run]]:
-    """Return runs that differ in their seed only, by the name of their cell and of the settings that set it apart.
+    """Return runs that differ in their seed only, by data-model-loss and the settings that set their cell apart here.
 
     Of two runs of the same seed the later named counts.
     """
-    groups: dict[str, list[Run]] = defaultdict(list)
+    members: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
-        groups[run.config["choices"]["group"]].append(run)
-    found: dict[str, dict[int, Run]] = defaultdict(dict)
-    for group, members in groups.items():
-        settings = [run.setting for run in members]
-        names = sorted(set().union(*settings))
-        varying = [name for name in names if len({repr(setting.get(name)) for setting in settings}) > 1]
-        for run, setting in zip(members, settings, strict=True):
-            label = " ".join([group, *(f"{name}={setting.get(name)}" for name in varying)])
-            found[label][run.config["seed"]] = run
-    return {label: list(members.values()) for label, members in sorted(found.items())}
+        members[run.cell][run.config["seed"]] = run
+    groups: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for cell, seeds in members.items():
+        first = next(iter(seeds.values()))
+        groups[first.config["choices"]["group"]][cell] = first.setting
+    labels = {}
+    for group, settings in groups.items():
+        names = sorted(set().union(*settings.values()))
+        varying = [name for name in names if len({repr(comparable(told.get(name))) for told in settings.values()}) > 1]
+        for cell, told in settings.items():
+            label = " ".join([group, *(f"{name}={told.get(name)}" for name in varying)])
+            labels[cell] = f"{label} {cell[-8:]}" if label in labels.values() else label
+    found = {labels[cell]: list(seeds.values()) for cell, seeds in members.items()}
+    return dict(sorted(found.items()))

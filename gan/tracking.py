@@ -1,4 +1,4 @@
-"""A run's identity in W&B. Nothing else imports wandb."""
+"""What a run logs to W&B. Nothing else imports wandb but gan/wandb_server.py."""
 
 import logging
 import math
@@ -6,15 +6,24 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+import pydantic
 import wandb
+from hydra.utils import to_absolute_path
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from gan.cell import safe
 from gan.errors import InputError, Preempted
+from gan.runs import protocol_id
+from gan.wandb_server import HINT, LONGEST, choose_mode, explain, is_best_of_group, silence
+
+FINISH_S = 120  # for uploads at a run's end; what is left is on disk
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +42,40 @@ def lasting(use: Callable[..., Any]) -> Callable[..., Any]:
     return used
 
 
+def served(what: str) -> Callable[..., Any]:
+    """Leave something out, with a warning, while the server that it needs does not answer; the run's folder has it."""
+
+    def decorate(use: Callable[..., None]) -> Callable[..., None]:
+        @wraps(use)
+        def used(logger: Logger | None, *args: Any) -> None:
+            if not speaks(logger) or logger.experiment.disabled:
+                return
+            run = logger.experiment
+            why = None if run.offline else silence(run.settings.base_url)
+            try:
+                if not why:
+                    use(logger, *args)
+            except wandb.Error as error:
+                why = " ".join(str(error).split())
+            if why:
+                log.warning("W&B does not answer (%s): %s left out there", why, what)
+
+        return used
+
+    return decorate
+
+
 class RunLogger(WandbLogger):
     """Lightning's logger, whose run outlives W&B's own process."""
 
     log_metrics = lasting(WandbLogger.log_metrics)
+
+    def start(self) -> None:
+        """Start the run; raise InputError where W&B refuses it."""
+        try:
+            _ = self.experiment
+        except (pydantic.ValidationError, wandb.Error) as error:
+            raise InputError(f"{explain(error)}; mend it, {HINT}") from error
 
     def renew(self) -> None:
         """Go on with the same run in a new process of W&B's."""
@@ -46,18 +85,20 @@ class RunLogger(WandbLogger):
         self._experiment = wandb.init(**self._wandb_init | {"id": self._experiment.id, "resume": "allow"})
 
 
-def wandb_logger(*, save_dir: str, ckpt_path: str | None = None, **options: Any) -> RunLogger:
-    """Return a logger that is online where an API key is configured, else offline; WANDB_MODE decides if it is set.
+def wandb_logger(*, save_dir: str, mode: str | None = None, **options: Any) -> RunLogger:
+    """Return a logger whose run starts with its first use; `mode` is chosen where there is none, without prompts.
 
-    With ckpt_path "last" it goes on with the run that the folder holds, where it holds one. `options` are those of
-    wandb.init: project, group, name, tags. Never prompts.
+    `options` are those of wandb.init: project, entity, group, name, tags, id, resume.
     """
-    before = Path(save_dir, "wandb", "latest-run")
-    if ckpt_path == "last" and before.exists() and "WANDB_RUN_ID" not in os.environ:
-        options["id"] = before.resolve().name.rsplit("-", 1)[-1]
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
-    Path(save_dir).mkdir(parents=True, exist_ok=True)
-    logger = RunLogger(save_dir=save_dir, mode=mode, settings=wandb.Settings(silent=True), **options)
+    folder = Path(to_absolute_path(save_dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"logger.save_dir={save_dir}: {error.strerror}; WANDB_DIR may name another folder") from error
+    wait = os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_S)
+    settings = wandb.Settings(silent=True, finish_timeout=wait, finish_timeout_raises=True)
+    options = {name: value for name, value in options.items() if value}
+    logger = RunLogger(save_dir=str(folder), mode=mode or choose_mode(None), settings=settings, **options)
     logger._wandb_init.pop("anonymous")  # Lightning always sets it, and wandb warns of it
     return logger
 
@@ -73,30 +114,37 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
     if not speaks(logger):
         yield
         return
+    logger.start()
     try:
-        logger.experiment.config.update(config)
+        add_to_config(logger, config)
         yield
     except Preempted:
-        close_as_preempted(logger)
+        logger.experiment.mark_preempting()
+        finish(logger, 1)
         raise
     except BaseException:
-        wandb.finish(exit_code=1)
+        finish(logger, 1)
         raise
-    wandb.finish()
+    finish(logger, 0)
 
 
 @lasting
-def close_as_preempted(logger: RunLogger) -> None:
-    """Close the run, to be started again; a sweep hands it to the next agent."""
-    logger.experiment.mark_preempting()
-    wandb.finish(exit_code=1)
+def finish(logger: RunLogger, exit_code: int) -> None:
+    """Close the run; where the server does not take all of it in time, say how to upload the rest."""
+    folder = Path(logger.experiment.dir).parent
+    try:
+        wandb.finish(exit_code=exit_code)
+    except TimeoutError:
+        log.warning(
+            "W&B has not got all of this run, which is on disk: wandb sync --include-online %s", quote(str(folder))
+        )
 
 
 @lasting
 def add_to_config(logger: Logger | None, values: dict[str, Any]) -> None:
     """Add values to the run's config, to filter and group by."""
     if speaks(logger):
-        logger.experiment.config.update(values)
+        logger.experiment.config.update(values, allow_val_change=True)
 
 
 @lasting
@@ -121,38 +169,38 @@ def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
         logger.log_image(key, [str(path)], step=step)
 
 
+@served("the table of samples is")
 def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
     """Log a table of pictures (3, H, W) in [0, 1], a row each, headed by what they are of."""
-    if speaks(logger) and rows:
-        pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
+    pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
+    if pictures:
         logger.log_table(key, columns=[of, "samples"], data=pictures)
 
 
 @lasting
+@served("the generator is")
 def log_generator(logger: Logger | None, files: list[Path], objective: str | None, metadata: dict[str, Any]) -> None:
     """File a generator as a version of its group's model artifact; the group's best run so far gets the alias best.
 
-    The best is the run with the smallest `{objective}_best`. Offline runs cannot know of others.
+    The best is the run with the smallest `{objective}_best` of one protocol. Offline runs cannot know of others.
     """
-    if not speaks(logger) or logger.experiment.disabled:
-        return
     run = logger.experiment
-    artifact = wandb.Artifact(f"generator-{run.group}", type="model", metadata=jsonable(metadata))
+    artifact = wandb.Artifact(artifact_name(f"generator-{run.group}"), type="model", metadata=jsonable(metadata))
     for file in files:
         artifact.add_file(str(file))
-    best = objective and not run.offline and best_of_group(run, f"{objective}_best", metadata[f"{objective}_best"])
-    run.log_artifact(artifact, aliases=["latest", "best"] if best else ["latest"])
+    aliases, key = ["latest"], f"{objective}_best"
+    if objective and not run.offline:
+        protocol = metadata.get("protocol")
+        stamp = protocol_id(protocol) if protocol else None
+        aliases += ["best"] if is_best_of_group(run, key, metadata[key], stamp) else []
+    run.log_artifact(artifact, aliases=aliases)
 
 
-def best_of_group(run: Any, key: str, value: float) -> bool:
-    """Whether no other run of a run's group has a smaller value in its summary; no where the server can't tell."""
-    try:
-        others = list(wandb.Api().runs(f"{run.entity}/{run.project}", filters={"group": run.group}))
-    except (wandb.Error, ValueError) as error:
-        log.warning("the group's best run is not known: %s", error)
-        return False
-    known = [plain(other.summary).get(key, math.inf) for other in others if other.id != run.id]
-    return math.isfinite(value) and all(value <= other for other in known)
+def artifact_name(name: str) -> str:
+    """Return a name as W&B takes it for an artifact: one that has to change gets a hash of what it was."""
+    if safe(name) == name and len(name) <= LONGEST:
+        return name
+    return f"{safe(name)[: LONGEST - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def where(logger: Logger | None) -> list[str]:
@@ -160,36 +208,4 @@ def where(logger: Logger | None) -> list[str]:
     if not speaks(logger) or logger.experiment.disabled:
         return []
     run = logger.experiment
-    return [f"wandb sync {Path(run.dir).parent}" if run.offline else run.url]
-
-
-def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Return name, config, and scores with their protocol, of a project's or sweep's runs that ended with scores.
-
-    Raises InputError for a project that is not there or holds none.
-    """
-    try:
-        runs = list(wandb.Api().runs(project, filters={"sweep": sweep} if sweep else {}))
-    except (wandb.Error, ValueError) as error:
-        raise InputError(f"--project {project}: {error}") from error
-    found = []
-    for run in runs:
-        summary = plain(run.summary)
-        if "protocol" in summary:
-            parts = {name: summary.get(name) or {} for name in ("floor", "protocol", "best")}
-            found.append((run.name, run.config, {"scores": summary} | parts))
-    if not found:
-        raise InputError(f"--project {project}: none of its {len(runs)} runs has ended with scores")
-    return found
-
-
-def with_entity(project: str) -> str:
-    """Return entity/name of a project, by the account's default entity where none is given."""
-    return project if "/" in project else f"{wandb.Api().default_entity}/{project}"
-
-
-def plain(value: Any) -> Any:
-    """Return a summary of W&B as dicts and numbers: what `jsonable` made of them."""
-    if hasattr(value, "items"):
-        return {name: plain(part) for name, part in value.items()}
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+    return [f"wandb sync {quote(str(Path(run.dir).parent))}" if run.offline else run.url]

@@ -40,12 +40,12 @@ def write(rows: pd.DataFrame, protocol: str, path: Path) -> None:
     elif path.suffix == ".tex":
         readable(rows).to_latex(path, index=False, escape=True, caption=protocol.replace("_", r"\_"))
     else:
-        path.write_text(f"{protocol}\n\n{markdown(rows)}\n")
+        path.write_text(f"{protocol}\n\n{markdown(rows)}\n", encoding="utf-8")
 
 
 def markdown(rows: pd.DataFrame) -> str:
     """Return a table in Markdown, which reads well in a terminal too."""
-    shown = readable(rows)
+    shown = readable(rows).replace(r"\|", r"\\|", regex=True)
     texts = ("cell", "other", "real")
     align = ["left" if name in texts else "right" for name in shown]
     return shown.to_markdown(index=False, disable_numparse=True, colalign=align)
@@ -54,9 +54,9 @@ def markdown(rows: pd.DataFrame) -> str:
 def compare(arguments: argparse.Namespace) -> None:
     """Print a table for each protocol, and the differences between its cells; write the table where asked to."""
     if arguments.project:
-        from gan import tracking  # which takes seconds to import
+        from gan import wandb_server  # which takes seconds to import
 
-        runs = [as_run(*found) for found in tracking.scored_runs(arguments.project)]
+        runs = [as_run(*found) for found in wandb_server.scored_runs(arguments.project)]
     else:
         runs = local_runs(arguments.folders)
     parts = {text: members for text, members in by_protocol(runs).items() if arguments.protocol in text}

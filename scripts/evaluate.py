@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from gan.data.datamodule import ImageData
 from gan.data.pixels import save_grid, to_float
-from gan.display import show
+from gan.display import plain_console, show
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.memorisation import copying, nearest
@@ -113,7 +112,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     scorer.protocol |= {"z_seed": z_seed, "generator": "raw" if arguments.raw else "ema"}
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
     found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
-    found |= {"floor": scorer.floor, "protocol": scorer.protocol}
+    found |= scorer.describe()
     folder = run / "evaluations"
     path = folder / f"{checkpoint.stem}-{key(scorer.protocol)[:8]}.json"
     folder.mkdir(exist_ok=True)
@@ -126,8 +125,8 @@ def evaluate(arguments: argparse.Namespace) -> dict:
         learnt = classification_accuracy(generator, data, z_seed, device)
         found["scores"]["classification_accuracy"] = learnt["samples"]
         found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
-    path.write_text(json.dumps(found, indent=2) + "\n")
-    Console().print(f"{checkpoint}, step {generator.step:,}", highlight=False, soft_wrap=True)
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    plain_console().print(f"{checkpoint}, step {generator.step:,}", soft_wrap=True)
     show(found)
     print(f"evaluation  {path}")
     if arguments.neighbours:

@@ -22,7 +22,7 @@ def write(folders: list[Path], out: Path | None) -> None:
     path = out or folders[0] / "report.html"
     text = page(local_runs(folders), ", ".join(map(str, folders)))
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")  # of file names that the locale can't spell
     except OSError as error:
         raise InputError(f"--out {path}: {error.strerror}") from error
     print(f"report: {path}")
@@ -30,11 +30,11 @@ def write(folders: list[Path], out: Path | None) -> None:
 
 def publish(project: str, sweep: str | None) -> None:
     """Write the report of a W&B project's or sweep's runs into W&B."""
-    from gan import tracking  # which takes seconds to import
+    from gan import wandb_server  # which takes seconds to import
     from gan.report.wandb_page import publish
 
-    runs = [as_run(*found) for found in tracking.scored_runs(project, sweep)]
-    print(f"report: {publish(runs, tracking.with_entity(project), sweep)}")
+    runs = [as_run(*found) for found in wandb_server.scored_runs(project, sweep)]
+    print(f"report: {publish(runs, wandb_server.with_entity(project), sweep)}")
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ def save(network: Network, path: Path) -> None:
     """Write the weights in half precision and record their sha256 beside them."""
     save_file({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}, path)
     record = path.parent / "sha256.json"
-    known = json.loads(record.read_text()) if record.exists() else {}
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     known[path.stem] = hashlib.sha256(path.read_bytes()).hexdigest()
-    record.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    record.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Configs composed as train.py composes them, with small budgets and folders that a test owns."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 import gan  # noqa: F401, the configs use its resolver
 from gan.trusted import TARGETS
+from tests.stub import KEY, Stub
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_steps=20", "trainer.val_check_interval=20"]
@@ -50,6 +52,30 @@ def configure(tmp_path: Path) -> Iterator[Compose]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf")), execution_whitelist(TARGETS):
         yield composed
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """No account of W&B: an empty HOME and no WANDB_* variables."""
+    import wandb
+
+    wandb.teardown()  # first, since it takes its own variable out, which must not come back
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield tmp_path
+    wandb.teardown()
+
+
+@pytest.fixture
+def stub(offline: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """A stand-in W&B server of the test's own, with the account of whoever asks."""
+    server = Stub()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session", autouse=True)

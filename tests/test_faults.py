@@ -25,7 +25,7 @@ STEPS = ["trainer.max_steps=30", "trainer.val_check_interval=10"]
 def finish(process, log: Path, status: int = 0) -> str:
     """Wait for a process to end with a status, and return its output."""
     process.join(120)
-    text = log.read_text() if log.exists() else ""
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
     assert process.exitcode == status, text
     return text
 

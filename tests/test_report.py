@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import train
-from gan import tracking
+from gan import wandb_server
 from gan.comparison import table
 from gan.display import number
 from gan.report.page import page
@@ -278,6 +278,51 @@ def test_a_browser_opens_it_without_errors_or_requests_and_sorts_by_a_click(fold
     assert seen["fetched"] == []
 
 
+class Tags(HTMLParser):
+    """The tags of a page, and the names of all attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.attributes = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_names_are_text_whatever_they_hold(tmp_path):
+    """In headline, legend, charts, tables and titles; the page has the tags that it has for plain names."""
+    evil = [
+        "<script>alert(1)<",
+        '"><img src=x onerror=alert(1)>',
+        "'></title><svg onload=alert(1)>",
+        "[/x] {{ 7 * 7 }} &lt;",
+    ]
+    plain = ["first", "second", "third", "fourth"]
+    tags = []
+    for names in (plain, evil):
+        folder = tmp_path / str(len(tags))
+        for seed in range(2):
+            for i, name in enumerate(names):
+                protocol = PROTOCOL | {"extractor": names[0]}
+                leave(
+                    folder / str(i),
+                    5 + i + seed / 10,
+                    loss=name,
+                    model=names[-1],
+                    seed=seed,
+                    note=name,
+                    protocol=protocol,
+                )
+        text = page(local_runs([folder]), names[1])
+        tags.append((sorted(Tags(text).tags), Tags(text).attributes))
+    assert tags[0] == tags[1]
+    assert "&lt;script&gt;alert(1)&lt;" in text
+    assert "[/x] {{ 7 * 7 }} &amp;lt;" in text
+    assert "49" not in text.partition("<main>")[0]
+
+
 @pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
 def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys):
     small = ["logger=wandb", "logger.project=test-report", "trainer.val_check_interval=10", *NARROW["mlp"], "model=mlp"]
@@ -287,7 +332,7 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     capsys.readouterr()
     publish("test-report", None)
     url = capsys.readouterr().out.split()[-1]
-    (report,) = (found for found in wandb.Api().reports(tracking.with_entity("test-report")) if found.id in url)
+    (report,) = (found for found in wandb.Api().reports(wandb_server.with_entity("test-report")) if found.id in url)
     grids = [block for block in report.spec["blocks"] if block["type"] == "panel-grid"]
     panels = [panel for grid in grids for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
     titles = [panel["config"].get("chartTitle") for panel in panels]
@@ -302,3 +347,27 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     assert chosen == {run.summary["protocol_id"] for run in runs}
     assert len(chosen) == 2
     assert "| n_fakes | 200 | 300 |" in json.dumps(report.spec)
+    assert {panel["config"]["groupBy"] for panel in panels if "Line" in panel["viewType"]} == {"choices.value.cell"}
+
+
+def test_a_page_is_utf8_under_any_locale(tmp_path):
+    folder = tmp_path / "Läufe" / "猫"
+    leave(folder, 5.0, model="Käse")
+    done = command("--local", str(folder), script="scripts/report.py", env={"PYTHONUTF8": "0", "LC_ALL": "C"})
+    assert done.returncode == 0, done.stderr
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Käse" in text
+    assert str(folder) in text
+
+
+def test_fewer_real_images_than_samples_are_in_no_chart_and_the_page_says_why(folder):
+    assert "the dashed line what real images score" in read(folder)
+    for path in folder.rglob("metrics.json"):
+        few = {"n_floor": 100, "at_n_floor": {"fid": 41.5}, "floor": {"fid": 32.25, "kid": 0.0}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | few))
+    text = read(folder)
+    assert "the dashed line" not in text
+    assert "There are only 100 real images to compare with" in text
+    for name, value in (("100 real images", "32.25"), ("as many samples of the best cell", "41.50")):
+        assert f"<dt>FID of {name}</dt><dd>{value}</dd>" in text
+    assert "FID of 100 samples" in text

@@ -36,7 +36,7 @@ needs_server = pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="ne
 
 
 def read(path: Path) -> dict:
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def sampled(parameter: dict) -> list:
@@ -71,7 +71,7 @@ class TestFiles:
                 assert resolved["ckpt_path"] == "last"
 
     def test_its_header_asks_a_question_and_names_command_runs_and_cost(self, path):
-        header = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
+        header = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
         assert "?" in header.splitlines()[0] + header.splitlines()[1]
         assert f"wandb sweep sweeps/{path.name}" in header
         assert re.search(r"\d+ (to \d+ )?minutes|minutes each", header)
@@ -236,8 +236,9 @@ def test_two_agents_finish_a_grid_and_every_run_reads_back(server, tmp_path):
     assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 4
     for run in runs:
         loss, seed = run.config["choices"]["loss"], run.config["seed"]
-        assert (run.state, run.group) == ("finished", f"mnist_5k-mlp-{loss}")
-        own = json.loads((tmp_path / "outputs" / run.group / run.id / "metrics.json").read_text())
+        assert (run.state, run.group) == ("finished", run.config["choices"]["cell"])
+        assert run.group.startswith(f"mnist_5k-mlp-{loss}-lr_")
+        own = json.loads((tmp_path / "outputs" / f"mnist_5k-mlp-{loss}" / run.id / "metrics.json").read_text())
         assert run.summary["fid_200_best"] == own["scores"]["fid_200_best"]
         assert dict(run.summary["protocol"]) == own["protocol"]
         rows = [row for row in run.scan_history() if row.get("fid_200")]
@@ -249,6 +250,7 @@ def test_two_agents_finish_a_grid_and_every_run_reads_back(server, tmp_path):
         assert name == f"generator-{run.group}"
         rivals = [other.summary["fid_200_best"] for other in runs if other.group == run.group]
         assert run.summary["fid_200_best"] > min(rivals) or "best" in aliases
+    assert len({run.group for run in runs}) == 2
     cells = {(run.config["choices"]["loss"], run.config["seed"]) for run in runs}
     assert cells == set(itertools.product(("bce", "hinge"), (0, 1)))
 
@@ -269,7 +271,7 @@ def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(server, 
         assert run.state == "finished"
         assert run.summary["fid_200_best"] > 0
         assert 0 < run.summary["generator_steps"] < 1_000_000
-        assert (tmp_path / "outputs" / run.group / run.id / "checkpoints" / "last.ckpt").is_file()
+        assert (tmp_path / "outputs" / run.config["choices"]["group"] / run.id / "checkpoints" / "last.ckpt").is_file()
 
 
 @needs_server
@@ -319,7 +321,9 @@ def test_hyperband_stops_poor_runs_which_end_in_good_order(server, tmp_path):
     assert told == {1e-9}
     assert {run.state for run in runs.values()} == {"finished"}
     stopped = runs[1e-9]
-    own = json.loads((tmp_path / "outputs" / stopped.group / stopped.id / "metrics.json").read_text())["scores"]
+    own = json.loads(
+        (tmp_path / "outputs" / stopped.config["choices"]["group"] / stopped.id / "metrics.json").read_text()
+    )["scores"]
     assert own["seconds"] < 40
     for name in ("generator_steps", "fid_200", "fid_200_best"):
         assert own[name] == stopped.summary[name]

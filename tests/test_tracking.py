@@ -2,23 +2,28 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
+from base64 import b64encode
 from pathlib import Path
-from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
 import train
-from gan import tracking
+from gan import tracking, wandb_server
 from gan.comparison import table
-from gan.errors import InputError
-from gan.runs import as_run, by_protocol, local_runs
+from gan.report.page import page
+from gan.runs import as_run, by_protocol, cells, history, local_runs
+from scripts.report import publish
+from tests.stub import KEY, WANDB, Recorder, needs_stub
 from tests.test_train import NARROW
 
+CELL = re.compile(r"mnist_5k-mlp-(bce|hinge)-lr_0.0002-n_critic_1-batch_size_64-steps_\d+-[0-9a-f]{8}")
 SMALL = ["logger=wandb", "trainer.val_check_interval=10", "trainer.log_every_n_steps=5", *NARROW["mlp"], "model=mlp"]
 
 
@@ -61,17 +66,6 @@ def read(folder: Path) -> dict:
     return run
 
 
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """No account: an empty HOME and no WANDB_* variables."""
-    wandb.teardown()  # first, since it takes its own variable out, which must not come back
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield tmp_path
-    wandb.teardown()
-
-
 def folders(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
 
@@ -80,13 +74,16 @@ def test_an_offline_run_holds_config_group_choices_metrics_and_images(configure,
     train.train(configure(*SMALL, "loss=hinge", "seed=3"))
     (folder,) = folders(offline)
     run = read(folder)
-    assert (run["project"], run["group"]) == ("gan-sweeps", "mnist_5k-mlp-hinge")
-    assert (run["name"], run["tags"]) == ("mnist_5k-mlp-hinge-seed3", ["mnist_5k", "mlp", "hinge"])
+    (local,) = local_runs([offline / "run"])
+    assert CELL.fullmatch(run["group"])
+    assert (run["project"], run["group"]) == ("gan-sweeps", local.cell)
+    assert (run["name"], run["tags"]) == (f"{local.cell}-seed3", ["mnist_5k", "mlp", "hinge"])
     assert run["exit_code"] == 0
     choices = run["config"]["choices"]
     assert (choices["data"], choices["model"], choices["loss"]) == ("mnist_5k", "mlp", "hinge")
+    assert choices["cell"] == run["group"]
     assert run["config"]["optimizer"]["generator"]["lr"] == 2e-4
-    assert run["config"]["logger"]["group"] == "mnist_5k-mlp-hinge"  # resolved, no ${...}
+    assert run["config"]["logger"]["group"] == run["group"]  # resolved, no ${...}
     logged = {key for row in run["history"] for key in row}
     curves = {"discriminator_loss", "generator_loss", "real_logits", "fake_logits", "images_seen", "generator_steps"}
     scores = {"fid_200", "fid_200_best", "kid", "precision", "inception_score", "conditional_accuracy"}
@@ -104,8 +101,9 @@ def test_two_runs_in_one_process_are_two_runs(configure, offline):
     for seed in (0, 1):
         train.train(configure(*SMALL, f"seed={seed}", "trainer.max_steps=2"))
         assert wandb.run is None
-    names = sorted(read(folder)["name"] for folder in folders(offline))  # of one second, the folders have no order
-    assert names == ["mnist_5k-mlp-bce-seed0", "mnist_5k-mlp-bce-seed1"]
+    first, second = sorted(read(folder)["name"] for folder in folders(offline))  # of one second: without an order
+    assert (first[-6:], second[-6:]) == ("-seed0", "-seed1")
+    assert first[:-1] == second[:-1]
 
 
 def test_a_run_that_raises_is_closed_as_failed(configure, offline, monkeypatch):
@@ -123,16 +121,6 @@ def test_the_command_that_uploads_an_offline_run_is_shown(configure, offline, ca
     assert f"wandb sync {folder}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("environment", "mode"), [({}, "offline"), ({"WANDB_API_KEY": "a" * 40}, "online")])
-def test_a_configured_key_means_online(offline, monkeypatch, environment, mode):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    wandb.teardown()
-    assert tracking.wandb_logger(save_dir=str(offline))._wandb_init["mode"] == mode
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert tracking.wandb_logger(save_dir=str(offline))._wandb_init["mode"] == "disabled"
-
-
 @pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
 def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_path, monkeypatch):
     project = f"test-tracking-{uuid.uuid4().hex[:8]}"
@@ -143,9 +131,14 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     monkeypatch.setenv("WANDB_MODE", "online")
     subprocess.run([Path(sys.executable).with_name("wandb"), "sync", folder], check=True, capture_output=True)
     runs = list(wandb.Api().runs(project))
-    assert sorted(run.name for run in runs) == ["mnist_5k-mlp-bce-seed0", "mnist_5k-mlp-bce-seed1"]
+    assert len({run.group for run in runs}) == 1
+    assert sorted(run.name for run in runs) == [f"{runs[0].group}-seed{seed}" for seed in (0, 1)]
     for run in runs:
-        assert (run.state, run.group, run.config["choices"]["loss"]) == ("finished", "mnist_5k-mlp-bce", "bce")
+        assert (run.state, run.group, run.config["choices"]["loss"]) == (
+            "finished",
+            run.config["choices"]["cell"],
+            "bce",
+        )
         assert run.summary["fid_200_best"] > 0
     online, synced = sorted(runs, key=lambda run: run.config["seed"])
     own = {"seed", "logger", "_wandb"}  # a run's own name, and what the client says of itself
@@ -161,7 +154,7 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
         for run in runs
     ]
     assert rows[0] == rows[1] == [(10, 640), (20, 1280)]
-    (part,) = by_protocol(as_run(*found) for found in tracking.scored_runs(project)).values()
+    (part,) = by_protocol(as_run(*found) for found in wandb_server.scored_runs(project)).values()
     local = by_protocol(local_runs([tmp_path]))  # of two runs in one folder the later is left
     assert list(local) == list(by_protocol(part))
     rows = table(part, "fid_200").set_index("cell")
@@ -172,7 +165,136 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     assert same.best == local_run.best
 
 
-def test_a_project_without_scores_is_named(monkeypatch):
-    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=lambda project, filters: []))
-    with pytest.raises(InputError, match="--project nowhere: none of its 0 runs has ended with scores"):
-        tracking.scored_runs("nowhere")
+@pytest.mark.parametrize("group", ["R1, day 2", "ablation/größer: [/x]"])
+def test_a_group_may_be_called_anything_and_its_generator_is_filed(offline, tmp_path, group):
+    """The name of its artifact is what W&B allows."""
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test", group=group)
+    file = tmp_path / "generator.safetensors"
+    file.write_bytes(b"weights")
+    with tracking.run(logger, {}):
+        tracking.log_generator(logger, [file], "fid", {"fid_best": 1.0, "protocol": None})
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    wandb.teardown()
+    names = {record.artifact.name for record in records(next(folder.glob("*.wandb"))) if record.HasField("artifact")}
+    (name,) = names - {""}
+    assert re.fullmatch(r"generator-(R1-day-2|ablation-gr-er-x-)-[0-9a-f]{8}", name)
+    assert read(folder)["group"] == group
+
+
+def test_names_of_artifacts_stay_apart_and_those_of_cells_stay_as_they_are():
+    names = ["a b", "a-b", "a/b", "größer", "gr-er", "x" * 130, "x" * 131]
+    made = [tracking.artifact_name(name) for name in names]
+    assert len(set(made)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name) for name in made)
+    cell = "generator-mnist_5k-mlp-bce-lr_0.1-1a2b3c4d"
+    assert tracking.artifact_name(cell) == cell
+
+
+@needs_stub
+def test_a_run_that_is_resumed_with_other_values_goes_on(stub, tmp_path):
+    for rate in (1, 2):
+        logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="mnist-hinge-0", group=f"lr_{rate}")
+        with tracking.run(logger, {"optimizer": {"lr": rate}, "ckpt_path": None if rate == 1 else "last"}):
+            logger.log_metrics({"loss": float(rate)}, step=rate)
+    (run,) = stub.dump()["runs"]
+    assert run["config"]["optimizer"] == {"lr": 2}
+    assert (run["id"], run["group"], run["config"]["ckpt_path"]) == ("mnist-hinge-0", "lr_2", "last")
+    assert [row["loss"] for row in run["history"] if "loss" in row] == [1, 2]
+
+
+@needs_stub
+def test_an_id_that_is_taken_is_refused_in_one_line(stub, tmp_path):
+    options = {"save_dir": str(tmp_path), "project": "test", "id": "abc"}
+    with tracking.run(tracking.wandb_logger(**options, resume="never"), {"seed": 0}):
+        pass
+    with (
+        pytest.raises(tracking.InputError, match="abc"),
+        tracking.run(tracking.wandb_logger(**options, resume="never"), {"seed": 1}),
+    ):
+        pass
+    (run,) = stub.dump()["runs"]
+    assert run["config"]["seed"] == 0
+
+
+@needs_stub
+def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
+    file = tmp_path / "generator.safetensors"
+    file.write_bytes(b"weights")
+    for fid, n_fakes, group in ((3.0, 100, "a"), (2.0, 100, "a"), (2.5, 100, "a"), (9.0, 200, "a"), (5.0, 100, "b")):
+        logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", group=group)
+        file.write_text(str(fid))
+        facts = {"fid_best": fid, "protocol": {"n_fakes": n_fakes}}
+        with tracking.run(logger, {}):
+            tracking.summarise(logger, facts | {"protocol_id": tracking.protocol_id(facts["protocol"])})
+            tracking.log_generator(logger, [file], "fid", facts)
+    filed = [(found["name"], "best" in found["aliases"]) for found in stub.dump()["artifacts"]]
+    assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]
+
+
+@needs_stub
+def test_a_server_that_is_killed_in_mid_run_loses_nothing(stub, configure, tmp_path, monkeypatch, caplog):
+    """Killed at the first of two evaluations, and back when the run is over: `wandb sync` uploads the whole history."""
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "2")
+    draw = tracking.log_image
+
+    def kill_and_draw(*arguments):
+        stub.kill()
+        draw(*arguments)
+
+    monkeypatch.setattr(tracking, "log_image", kill_and_draw)
+    assert train.train(configure(*SMALL)) > 0
+    assert not stub.is_up
+    (folder,) = (tmp_path / "run" / "wandb").glob("run-*")
+    command = f"wandb sync --include-online {folder}"
+    assert command in caplog.text
+    wandb.teardown()
+    stub.start()
+    subprocess.run([WANDB, *command.split()[1:]], check=True, capture_output=True)
+    (run,) = stub.dump()["runs"]
+    rows = [row for row in run["history"] if "fid_200" in row]
+    assert [row["trainer/global_step"] for row in rows] == [10, 20]
+    for row, own in zip(rows, history(tmp_path / "run"), strict=True):
+        assert {key: row[key] for key in own if key != "step"} == pytest.approx(
+            {key: value for key, value in own.items() if key != "step"}, rel=1e-5
+        )
+    assert [row["trainer/global_step"] for row in run["history"] if "generator_loss" in row] == [5, 10, 15, 20]
+    scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]
+    assert run["summary"]["fid_200_best"] == pytest.approx(scores["fid_200_best"], rel=1e-5)
+    assert [name for name in run["files"] if "samples" in name]
+
+
+@needs_stub
+@pytest.mark.parametrize("where", ["environment", "netrc"])
+def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, monkeypatch, where):
+    """In no file of the run, of its report or of W&B's, and in nothing that the server gets but the authorization."""
+    with Recorder(stub.url) as recorder:
+        monkeypatch.setenv("WANDB_BASE_URL", recorder.url)
+        if where == "netrc":
+            monkeypatch.delenv("WANDB_API_KEY")
+            machine = urlsplit(recorder.url).netloc
+            (offline / ".netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
+        train.train(configure(*SMALL, "trainer.max_steps=2"))
+        (offline / "run" / "report.html").write_text(page(local_runs([offline]), "runs"))
+        publish("gan-sweeps", None)
+        wandb.teardown()
+    files = [path for path in offline.rglob("*") if path.is_file() and path.name != ".netrc"]
+    assert {".ckpt", ".yaml", ".json", ".log", ".wandb", ".html"} <= {path.suffix for path in files}
+    secrets = KEY.encode(), b64encode(b"api:" + KEY.encode())
+    assert not [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
+    assert stub.dump()["runs"][0]["state"] == "finished"
+    assert any(secrets[1] in heads for heads, _ in recorder.requests)
+    for heads, body in recorder.requests:
+        others = b"\n".join(line for line in heads.splitlines() if not line.startswith(b"Authorization:"))
+        assert not any(secret in others + body for secret in secrets)
+
+
+def test_two_rates_are_two_groups_and_two_rows(configure, offline):
+    for i, rate in enumerate(("1e-3", "2e-3", "2e-3")):
+        train.train(
+            configure(*SMALL, f"run_dir={offline}/{i}", f"seed={i}", f"optimizer.lr={rate}", "trainer.max_steps=2")
+        )
+    groups = [read(next((offline / str(i) / "wandb").glob("offline-run-*")))["group"] for i in range(3)]
+    assert groups[0] != groups[1] == groups[2]
+    found = cells(local_runs([offline]))
+    assert [len(members) for members in found.values()] == [1, 2]
+    assert {run.cell for members in found.values() for run in members} == set(groups)

@@ -121,6 +121,11 @@ class ImageData(LightningDataModule):
                 f"{processes}, so at least {needed:,} training images are needed; there are {available:,}"
             )
 
+    def fingerprint(self) -> str:
+        """Return a hash of the images and labels of all splits."""
+        parts = {split: images.fingerprint() for split, images in sorted(self.splits.items())}
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
     @property
     def shape(self) -> dict[str, int]:
         """What networks must know of the images: channels, image_size and num_classes (0 for unlabeled ones)."""

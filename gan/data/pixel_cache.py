@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
@@ -121,7 +122,7 @@ def run_in_threads(task: Callable[[Path], Any], paths: list[Path], title: str) -
     with ThreadPoolExecutor() as pool:
         chunks = (paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK))
         results = (result for chunk in chunks for result in pool.map(task, chunk))
-        yield from track(results, title, len(paths), transient=True, disable=not sys.stdout.isatty())
+        yield from track(results, escape(title), len(paths), transient=True, disable=not sys.stdout.isatty())
 
 
 def describe_file(path: Path) -> list[Any]:

@@ -1,5 +1,6 @@
 """The same report as a page in W&B: panels over the runs of a project or a sweep, a part for each protocol."""
 
+import html
 import warnings
 from typing import Any
 
@@ -35,7 +36,7 @@ def sections(wr: Any, part: Part) -> dict[str, list[Any]]:
     """Return the panels of a protocol by their heading."""
     fid, best = part.score, f"{part.score}_best"
     spread = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-    group = {"groupby": wr.Config("choices.group"), **spread}
+    group = {"groupby": wr.Config("choices.cell"), **spread}
     bars = [
         wr.BarPlot(title=f"{best} by {name}", metrics=[wr.SummaryMetric(best)], groupby=wr.Config(name), **spread)
         for name in ("choices.loss", "choices.model")
@@ -78,5 +79,10 @@ def protocols(found: list[Part]) -> str:
     """Return the table of all protocols in Markdown."""
     names = list(dict.fromkeys(name for part in found for name in part.protocol))
     rows = [["", *(part.protocol_id for part in found)], ["---"] * (len(found) + 1)]
-    rows += [[name, *(str(part.protocol.get(name, "")) for part in found)] for name in names]
+    rows += [[name, *(escaped(part.protocol.get(name, "")) for part in found)] for name in names]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def escaped(value: Any) -> str:
+    """Return a value as text of a table in Markdown, which may hold HTML."""
+    return html.escape(str(value), quote=False).replace("|", r"\|")

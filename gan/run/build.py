@@ -14,6 +14,7 @@ from gan.gan import GAN
 from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
 from gan.run.checkpoints import WholeCheckpoints
+from gan.run.objectives import require_measured
 from gan.trusted import PARTS
 
 N_SHOWN = 100  # samples of a run that is not scored
@@ -51,7 +52,7 @@ def build_gan(cfg: DictConfig, data: ImageData) -> GAN:
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
     )
-    check(gan, batch_size=data.batch_size, **shape)
+    check(gan, batch_size=data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     return gan
 
 
@@ -73,6 +74,8 @@ def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
     """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
     evaluation = Evaluation(scorer, objective=cfg.objective, folder=Path(cfg.run_dir))
+    if cfg.second_objective:
+        require_measured(cfg.second_objective, evaluation)
     parts = {
         "logger": build(cfg.logger) or False,
         "callbacks": [evaluation, *build(cfg.callbacks).values()],

@@ -7,41 +7,50 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
+from gan.cell import flat
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.run.checkpoints import read_checkpoint, require_same_layers
 from gan.run.command_line import OVERRIDES, get_key, read_config
-from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS, flat
+from gan.run.config import show_value
+from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # what a resumed run may change: everything in these groups, and numbers in these
 FREE = ("trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
-PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", OVERRIDES, CHANGES)
+PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES)
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
+MOST_NAMED = 3  # settings in an error
 
 
 class Start(NamedTuple):
     """Where a run starts: at a checkpoint and its step, or fresh; `changes` are the settings that differ from before.
 
-    They are by key, each with the value before and the one from now on. `before` holds earlier changes, by step.
+    They are by key, each with the value before and the one from now on. `before` holds earlier changes, by step;
+    `data_sha256` is of the images before.
     """
 
     path: Path | None = None
     step: int = 0
     changes: dict[str, tuple[Any, Any]] = {}  # noqa: RUF012, a NamedTuple's default
     before: dict[str, Any] = {}  # noqa: RUF012
+    data_sha256: str | None = None
 
     @property
     def note(self) -> str | None:
         """One line about how a resumed run goes on."""
         if not self.path:
             return None
-        changed = ", ".join(f"{key}={show(new)} (was {show(old)})" for key, (old, new) in self.changes.items())
+        changed = ", ".join(
+            f"{key}={show_value(new)} (was {show_value(old)})" for key, (old, new) in self.changes.items()
+        )
         return f"resuming {self.path} at step {self.step:,}" + (f" with {changed}" if changed else "")
 
-    def require_fit(self, gan: GAN) -> None:
-        """Raise InputError unless the checkpoint's networks are this run's."""
+    def require_fit(self, gan: GAN, cfg: DictConfig) -> None:
+        """Raise InputError unless the checkpoint's images and networks are this run's."""
+        if self.data_sha256 not in (None, cfg.data_sha256):
+            raise InputError(f"ckpt_path={self.path}: was trained on other images than these; start a new run")
         if self.path:
             require_same_layers(gan, read_checkpoint(self.path)["state_dict"], self.path)
 
@@ -76,7 +85,7 @@ def find_start(cfg: DictConfig) -> Start:
             "resume a checkpoint in its run's folder"
         )
     changes = compare_settings(recorded, OmegaConf.to_container(cfg), path)
-    return Start(path, checkpoint["global_step"], changes, recorded.get(CHANGES) or {})
+    return Start(path, checkpoint["global_step"], changes, recorded.get(CHANGES) or {}, recorded.get("data_sha256"))
 
 
 def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
@@ -98,7 +107,7 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
 def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: Path) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, by key, with both values; raise InputError for those that a run can't change."""
     before, now = select_settings(recorded), select_settings(config)
-    changes = {}
+    changes, refused = {}, []
     for key in [*now, *(key for key in before if key not in now)]:
         old, new = before.get(key), now.get(key)
         if old == new and (key in before) == (key in now):
@@ -106,14 +115,17 @@ def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: P
         group = key.split(".")[0]
         numbers = key in before and key in now and all(isinstance(value, int | float | list) for value in (old, new))
         if group not in FREE and not (group in NUMBERS and (numbers or group == key)):
-            its = f"{key}={show(old)}" if key in before else f"no {key}"
-            here = f"{key}={show(new)}" if key in now else f"{key}: left out"
-            raise InputError(
-                f"{here}: the run of {source} has {its}, which can't change on the way; resume it with {its}, or start "
-                "a new run"
-            )
-        if group not in ("logger", "callbacks"):
+            here, there = (f"{key}={show_value(of[key])}" if key in of else f"no {key}" for of in (now, before))
+            refused.append(f"{here} (the run has {there})")
+        elif group not in ("logger", "callbacks"):
             changes[key] = old, new
+    if refused:
+        shown = sorted(refused, key=lambda text: "_target_" not in text)[:MOST_NAMED]
+        more = f" and {len(refused) - len(shown)} more" if len(refused) > len(shown) else ""
+        raise InputError(
+            f"{', '.join(shown)}{more}: can't change on the way from {source}; resume with the run's own settings, or "
+            "start a new run"
+        )
     return changes
 
 
@@ -121,11 +133,6 @@ def select_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return a config flat, without the places where its files are."""
     chosen = flat({name: part for name, part in config.items() if name not in PLACES})
     return {key: value for key, value in chosen.items() if key not in PLACE_OPTIONS}
-
-
-def show(value: Any) -> str:
-    """Return a value as it is typed on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def recorded_words() -> list[str]:
