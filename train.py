@@ -7,13 +7,17 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gan.cluster import ClusterLauncher
+from gan.errors import exit_in_one_line
 from gan.machine import MachineLauncher
+from gan.run.command_line import complete_words
 from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
+from gan.signals import catch_signals, last_words
 from gan.trusted import TARGETS
 
 
@@ -30,20 +34,22 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.config import prepare_config
     from gan.run.identity import connect, identify
+    from gan.run.resume import find_start
 
     quiet()
     cfg = connect(prepare_config(cfg))
-    ckpt_path = results.checkpoint(cfg.ckpt_path, Path(cfg.run_dir))
+    start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    results.show_notes([*notes, data.summary])
-    cfg = identify(cfg, data)
+    results.show_notes([*notes, data.summary, start.note])
+    cfg = identify(cfg, data, start.record)
     gan = build_gan(cfg, data)
+    start.require_fit(gan, cfg)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
     config = results.start(cfg, network_shape(cfg, data), data.classes)
     with tracking.run(trainer.logger, config):
         try:
-            trainer.fit(gan, data, ckpt_path=ckpt_path, weights_only=True)
+            trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)
             require_steps(trainer)
             if evaluation.step != trainer.global_step:
                 trainer.validate(gan, data, verbose=False)
@@ -58,31 +64,32 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`; an error that the user can mend ends a single run in one line."""
     from gan.errors import Preempted, reason
 
+    catch_signals()
     try:
         return train(cfg)
     except Exception as error:
+        if last_words:
+            sys.exit(last_words[0])
         line = reason(error)
         if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:
             if isinstance(error, Preempted) and "SUBMITIT_EXECUTOR" not in os.environ:
                 raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
             raise
+        if isinstance(error, Preempted) and int(os.environ.get("LOCAL_RANK", 0)):
+            sys.exit()  # the first process says it; Lightning would kill that one for a failure of this one
         sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {line}")
-
-
-def expand_home(word: str) -> str:
-    """Return an override with ~ for the home folder in its value, which a shell expands at the start of a word only."""
-    key, sign, value = word.partition("=")
-    return key + sign + os.path.expanduser(value) if value == "~" or value.startswith("~/") else word
 
 
 if __name__ == "__main__":
     for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
         Plugins.instance().register(plugin)
-    sys.argv[1:] = [expand_home(word) for word in sys.argv[1:]]
-    options = {word.partition("=")[0] for word in sys.argv}
-    if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
-        sys.argv.append("--multirun")  # which a config group cannot ask for itself
+    with exit_in_one_line():
+        sys.argv[1:] = complete_words(sys.argv[1:])
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises what it can't do, and does not print it
     try:
-        main()
+        with exit_in_one_line():
+            main()
+    except CompactHydraException as error:
+        sys.exit("\n".join(filter(None, (str(error), str(error.__cause__ or "")))))
     except KeyboardInterrupt as error:
         sys.exit(f"stopped: {error.__cause__ or 'runs that were training are saved as far as they were'}")

@@ -1,6 +1,14 @@
 """Generative adversarial networks: models, losses, penalties, data and metrics for comparing them."""
 
+import io
+import sys
+
 from omegaconf import OmegaConf
 
 # A budget in epochs replaces the default budget in steps: ${steps_unless:${.max_epochs},5000}
 OmegaConf.register_resolver("steps_unless", lambda epochs, steps: -1 if epochs > 0 else steps, replace=True)
+
+# A terminal or a pipe that lacks a letter, in a name or a table's frame, shows its code; Python would raise
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")

@@ -16,8 +16,10 @@ from gan import tracking
 from gan.data.pixels import draw_grid, save_grid
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
+from gan.files import write_whole
 from gan.metrics.reals import spread
 from gan.metrics.scorer import Scorer
+from gan.runs import BEST, HISTORY, protocol_id
 
 log = logging.getLogger(__name__)
 
@@ -26,26 +28,37 @@ class Evaluation(Callback):
     """Scores the validation samples and logs the scores, the best objective so far among them as `{objective}_best`.
 
     `scores` holds the last ones. The objective is FID, by its name at this number of fakes, or kid; without a scorer
-    there is nothing to score, and it must be None. Each evaluation adds a line of JSON to the file `history`.
+    there is nothing to score, and it must be None. In the run's `folder` each evaluation adds a line of JSON to
+    history.jsonl, and the best so far leaves its state as checkpoints/best.ckpt; a run that is resumed with another
+    objective or protocol begins to look for its best anew.
     Raises InputError for another objective, Diverged for samples that are not finite.
     """
 
-    def __init__(self, scorer: Scorer | None, *, objective: str | None, history: Path | None = None) -> None:
+    def __init__(self, scorer: Scorer | None, *, objective: str | None, folder: Path | None = None) -> None:
         allowed = (scorer.fid_name, "kid") if scorer else (None,)
         if objective not in allowed:
             allowed = " or ".join(map(str, allowed))
             raise InputError(f"objective={objective}: this run measures {allowed} (see metrics and metrics.n_fakes)")
-        self.scorer, self.objective, self.history = scorer, objective, history
+        self.scorer, self.objective, self.folder = scorer, objective, folder
         self.scores: dict[str, float] = {}
         self.best, self.step, self.diverged = math.inf, -1, False
-        self.started, self.seconds = time.monotonic(), 0.0
+        self.started, self.seconds, self.training = time.monotonic(), 0.0, False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.scorer:
             self.scorer.measure_reals(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.monotonic() - self.seconds  # `seconds` of the run that this one resumes
+        self.started, self.training = time.monotonic() - self.seconds, True  # after the seconds before a resume
+        if self.folder and trainer.is_global_zero:
+            forget_after(self.folder / HISTORY, trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds, self.training = self.elapsed(), False
+
+    def elapsed(self) -> float:
+        """Return the seconds of training up to now, its evaluations and the time before a resume included."""
+        return time.monotonic() - self.started if self.training else self.seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finite = True
@@ -62,28 +75,48 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if any_process(not self.finite):
             raise Diverged(f"the generator's samples are not finite at step {trainer.global_step}")
-        self.step, self.seconds = trainer.global_step, time.monotonic() - self.started
-        if self.scorer:
-            self.scores = self.scorer.compute()
-            self.best = min(self.best, self.scores[self.objective])
-            self.scores[f"{self.objective}_best"] = self.best
-            axes = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.seconds}
-            pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
-            if self.history and trainer.is_global_zero:
-                with self.history.open("a") as file:
-                    file.write(json.dumps(axes | self.scores) + "\n")
+        self.step, self.improved = trainer.global_step, False
+        if not self.scorer:
+            return
+        self.scores = self.scorer.compute()
+        self.improved = self.scores[self.objective] < self.best
+        self.best = min(self.best, self.scores[self.objective])
+        self.scores[f"{self.objective}_best"] = self.best
+        axes = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.elapsed()}
+        pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
+        if self.folder and trainer.is_global_zero:
+            with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(axes | self.scores) + "\n")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.folder and self.improved:
+            trainer.save_checkpoint(self.folder / BEST)
 
     def record_divergence(self, reason: str) -> None:
         """Make inf the run's objective."""
         log.warning("diverged: %s", reason)
-        self.diverged = True
+        self.diverged, self.seconds, self.training = True, self.elapsed(), False
         self.scores |= {self.objective: math.inf, f"{self.objective}_best": self.best} if self.objective else {}
 
-    def state_dict(self) -> dict[str, float]:
-        return {"best": self.best, "seconds": self.seconds}
+    def measure(self) -> str:
+        """Return what `best` is the best of: the objective and its protocol."""
+        return f"{self.objective}, protocol {protocol_id(self.scorer.protocol)}" if self.scorer else ""
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best, self.seconds = state_dict["best"], state_dict["seconds"]
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+        if state_dict.get("measure") == self.measure():
+            self.best = state_dict["best"]
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop the evaluations after a step from a history: the run, resumed from that step, makes them again."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        write_whole(path, "".join(kept))
 
 
 class SampleGrid(Callback):

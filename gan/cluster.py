@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ class ClusterLauncher(SlurmLauncher):
             executor.update_parameters(**{k if k in shared else f"slurm_{k}": v for k, v in options.items()})
             jobs = executor.map_array(self, *zip(*calls, strict=True))
         if len(jobs) > 1:
-            place = self.config.hydra.sweep.dir
+            place = shlex.quote(self.config.hydra.sweep.dir)
             log.info(
                 "Slurm jobs %s go on without this command too: python scripts/sweep_state.py %s", span(jobs), place
             )

@@ -15,7 +15,26 @@ LEVEL = 0.95
 
 def values(runs: list[Run], score: str) -> list[float]:
     """Return a score of the runs that did not diverge."""
-    return [run.scores[score] for run in runs if math.isfinite(run.scores.get(score, math.nan))]
+    return [run.scores[score] for run in runs if is_finished(run, score)]
+
+
+def is_finished(run: Run, score: str) -> bool:
+    """Whether a run has a score and did not diverge."""
+    return not run.scores.get("diverged") and math.isfinite(run.scores.get(score, math.nan))
+
+
+def name_reals(runs: list[Run]) -> str:
+    """Return what the floor of runs is of: "1,000 real images"."""
+    n = {run.n_floor for run in runs}
+    return f"{n.pop():,} real images" if len(n) == 1 and None not in n else "real images"
+
+
+def name_at_n_floor(runs: list[Run], score: str) -> str:
+    """Return the name of a score of as many samples as the floor has images, which is the score itself for all."""
+    if not any(run.at_n_floor for run in runs):
+        return score
+    n = " or ".join(sorted({f"{run.n_floor:,}" for run in runs if run.at_n_floor}))
+    return f"{'fid' if score.startswith('fid') else score} of {n} samples"
 
 
 def interval(sample: list[float], kind: str = "t") -> tuple[float, float]:
@@ -30,14 +49,19 @@ def interval(sample: list[float], kind: str = "t") -> tuple[float, float]:
 
 
 def table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
-    """Return a row for each cell of runs of one protocol, best mean first, and one for what real images score."""
+    """Return a row for each cell of runs of one protocol, best mean first, and one for what real images score.
+
+    Where these are fewer than the samples, they stand in a column of their own, beside as many samples of each cell.
+    """
     measured = sorted({name for run in runs for name in run.floor})
     if score not in measured:
         raise InputError(f"--score {score}: these runs have {', '.join(measured)}")
-    rows = []
+    rows, real, beside = [], name_reals(runs), name_at_n_floor(runs, score)
     for label, members in cells(runs).items():
         sample, low_high = values(members, score), interval(values(members, score), kind)
-        best = [run.best[score] for run in members if score in run.best]
+        finished = [run for run in members if is_finished(run, score)]
+        best = [run.best[score] for run in finished if score in run.best]
+        alike = [run.at_n_floor[score] for run in finished if score in run.at_n_floor]
         rows.append(
             {
                 "cell": label,
@@ -47,13 +71,14 @@ def table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
                 "95% low": low_high[0],
                 "95% high": low_high[1],
                 f"{score} of best": np.mean(best) if best else math.nan,
+                **({beside: np.mean(alike) if alike else math.nan} if beside != score else {}),
                 "diverged": sum(bool(run.scores.get("diverged")) for run in members),
                 "images seen": np.mean([run.scores.get("images_seen", math.nan) for run in members]),
                 "minutes": np.mean([run.scores.get("seconds", math.nan) for run in members]) / 60,
             }
         )
     rows.sort(key=lambda row: (math.isnan(row[score]), row[score] * (1 if smaller_is_better(score) else -1)))
-    rows.append({"cell": "real images", score: np.mean([run.floor[score] for run in runs])})
+    rows.append({"cell": real, beside: np.mean([run.floor[score] for run in runs if score in run.floor])})
     whole = dict.fromkeys(("n", "diverged", "images seen"), "Int64")
     return pd.DataFrame(rows).round({"images seen": 0}).astype(whole)
 

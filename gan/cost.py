@@ -3,12 +3,12 @@
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from rich.console import Console
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gan import tracking
+from gan.display import plain_console
 
 
 class FlopCounter(TorchDispatchMode):
@@ -33,6 +33,8 @@ class Cost(Callback):
     updates, forward and backward, a multiply-add as two; the mean over as many steps as a lazy penalty's interval.
     """
 
+    counting = False
+
     def __init__(self) -> None:
         self.measured: dict[str, int] = {}
 
@@ -43,11 +45,12 @@ class Cost(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.steps < self.wanted:
             self.counter.__enter__()
+            self.counting = True
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.steps == self.wanted:
             return
-        self.counter.__exit__(None, None, None)
+        self.stop_counting()
         self.steps += 1
         if self.steps == self.wanted:
             self.measured = {
@@ -59,7 +62,16 @@ class Cost(Callback):
             if trainer.is_global_zero:
                 text = "generator {generator_parameters:,} parameters, discriminator {discriminator_parameters:,}"
                 gflops = self.measured["flops_per_step"] / 1e9
-                Console().print(f"{text.format(**self.measured)}; {gflops:.3g} GFLOP a step", highlight=False)
+                plain_console().print(f"{text.format(**self.measured)}; {gflops:.3g} GFLOP a step", soft_wrap=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.stop_counting()
+
+    def stop_counting(self) -> None:
+        """Leave the dispatch mode, which would slow all that follows in this process, and count it."""
+        if self.counting:
+            self.counter.__exit__(None, None, None)
+            self.counting = False
 
 
 def parameters(network: nn.Module) -> int:

@@ -17,20 +17,28 @@ NAMES = {
 }
 
 
+def plain_console() -> Console:
+    """Return a console that prints text as it is: brackets are no markup, and `:name:` is no emoji."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
 def show(run: dict[str, Any]) -> None:
     """Print a run's scores beside those of its best checkpoint and of real images, and how they were measured."""
-    console = Console()
+    console = plain_console()
     scores, best, floor = run["scores"], run.get("best") or {}, run.get("floor", {})
+    at_n_floor, n = run.get("at_n_floor") or {}, run.get("n_floor")
     table = Table(box=box.ROUNDED)
     table.add_column()
     table.add_column(run.get("checkpoint", "last"), justify="right")
     if best:
         table.add_column(f"best, step {best['step']:,},\nnew samples", justify="right")
+    if at_n_floor:
+        table.add_column(f"{run.get('checkpoint', 'last')},\nn = {n:,}", justify="right")
     if floor:
-        table.add_column("real\nimages", justify="right")
+        table.add_column(f"real images,\nn = {n:,}" if n else "real\nimages", justify="right")
     for name, value in scores.items():
         if name != "diverged" or value:
-            others = ([best["scores"]] if best else []) + ([floor] if floor else [])
+            others = [other for other in (best.get("scores"), at_n_floor, floor) if other]
             beside = [number(name, other[name]) if name in other else "" for other in others]
             table.add_row(label(name), number(name, value), *beside)
     console.print(table)
@@ -40,7 +48,10 @@ def show(run: dict[str, Any]) -> None:
             "against {n_reals:,} images of the {reference} split"
         )
         averaged = {"generator": {"ema": "EMA"}.get(run["protocol"]["generator"], "raw")}
-        console.print(text.format(**run["protocol"] | averaged), highlight=False, soft_wrap=True)
+        console.print(text.format(**run["protocol"] | averaged), soft_wrap=True)
+    if at_n_floor:
+        text = f"n = {n:,}       scores depend on the number of images: real images compare with as many samples"
+        console.print(text, soft_wrap=True)
 
 
 def show_run(number: int, name: str, job: JobReturn) -> None:
@@ -48,20 +59,25 @@ def show_run(number: int, name: str, job: JobReturn) -> None:
     value = job._return_value
     words = " ".join([type(value).__name__, *str(value).splitlines()[:1]]) if job.status == JobStatus.FAILED else value
     ending = f"{words:.2f}" if isinstance(words, float) else "" if words is None else str(words)
-    Console().print("  ".join(filter(None, [f"run {number}", name, ending])), highlight=False, soft_wrap=True)
+    plain_console().print("  ".join(filter(None, [f"run {number}", name, ending])), soft_wrap=True)
+
+
+def differing(runs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return of each run's overrides those that not all runs share."""
+    same = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
+    return [[word for word in words if word not in same] for words in runs]
 
 
 def apart(runs: Sequence[Sequence[str]]) -> list[str]:
-    """Return of each run's overrides what sets it apart from the others."""
-    same = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
-    return [" ".join(word for word in words if word not in same) for words in runs]
+    """Return of each run's overrides what sets it apart from the others, in a line."""
+    return [" ".join(words) for words in differing(runs)]
 
 
 def show_places(places: dict[str, list]) -> None:
     """Print where the run's files lie."""
     for name, found in places.items():
         for place in found:
-            Console().print(f"{name:<11} {place}", highlight=False, soft_wrap=True)
+            plain_console().print(f"{name:<11} {place}", soft_wrap=True)
 
 
 def label(name: str) -> str:

@@ -53,6 +53,15 @@ def same_buffers(module: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
+def find_largest(value: int, device: torch.device) -> int:
+    """Return the largest of all processes' whole numbers; all have to ask."""
+    if world_size() == 1:
+        return value
+    shared = torch.tensor(value, device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return int(shared)
+
+
 def any_process(flag: bool) -> bool:
     """Whether a flag is raised on some process; all have to ask."""
     return max(gathered(flag))

@@ -1,8 +1,24 @@
 """Errors that are the caller's to mend, and how they are shown: one line, without a traceback."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+MACHINE = {  # what a machine refuses, and the remedy
+    errno.ENOSPC: "the disk is full; make room, then resume=FOLDER continues the run",
+    errno.EDQUOT: "the disk quota is used up; make room, then resume=FOLDER continues the run",
+    errno.EROFS: "the file system is read-only; choose another folder by hydra.run.dir",
+    errno.EACCES: "no permission; choose another folder, or have it allowed",
+    errno.EPERM: "not permitted; choose another folder, or have it allowed",
+    errno.ENOTDIR: "a file is where a folder must be; move it, or choose another folder",
+    errno.EEXIST: "a file is where a folder must be; move it, or choose another folder",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
+    errno.EIO: "the disk or the network failed to read or write",
+    errno.ENOMEM: "out of memory; use a smaller data.batch_size or narrower networks",
+}
+NO_MEMORY = ("can't allocate memory", "out of memory", "bad allocation", "CUBLAS_STATUS_ALLOC_FAILED")  # of torch
+NO_ROOM = ("file write failed", "No space left on device")  # of torch and safetensors, which hide the number
 
 
 class InputError(ValueError):
@@ -17,6 +33,10 @@ class Preempted(Exception):
     """The machine is wanted for something else; the run is saved, and goes on where it is started again."""
 
 
+class ProcessDied(RuntimeError):
+    """A run's process has ended without a result."""
+
+
 def reason(error: BaseException) -> str | None:
     """Return one line for an error that the caller can mend, None for any other."""
     from hydra.errors import InstantiationException
@@ -26,8 +46,28 @@ def reason(error: BaseException) -> str | None:
     while cause is not None:  # Hydra wraps what a constructor raises
         if isinstance(cause, InputError | Preempted | MisconfigurationException):
             return " ".join(str(cause).split())
+        refused = refuse_of_machine(cause)
+        if refused:
+            return refused
         cause = cause.__cause__
     return " ".join(str(error).split()) if isinstance(error, InstantiationException) else None
+
+
+def refuse_of_machine(error: BaseException) -> str | None:
+    """Return one line, with the remedy, for what the machine refuses: room on a disk, a file, memory; else None."""
+    text = " ".join(str(error).split())
+    is_ours = isinstance(error, OSError | RuntimeError | MemoryError) or type(error).__name__ == "SafetensorError"
+    if not is_ours:
+        return None
+    code = getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
+        code = errno.ENOMEM
+    elif code is None and any(words in text for words in NO_ROOM):
+        code = errno.ENOSPC
+    if code not in MACHINE:
+        return None
+    names = dict.fromkeys(str(name) for name in (getattr(error, n, None) for n in ("filename", "filename2")) if name)
+    return f"{MACHINE[code]} ({', '.join(names) or text[:150] or type(error).__name__})"
 
 
 @contextmanager

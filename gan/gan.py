@@ -61,7 +61,8 @@ class GAN(LightningModule):
         self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
-        self.random_states: list[dict[str, Any]] = []  # by rank
+        self.random_states: list[dict[str, Any]] = []  # by rank, of the run that this one resumes
+        self.last_random_state: dict[str, Any] | None = None  # of training that has ended
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
@@ -82,7 +83,7 @@ class GAN(LightningModule):
         _, optimizer = self.optimizers(use_pl_optimizer=False)  # so that global_step counts generator updates only
         with torch.no_grad():
             real, fake = self.augment(real), self.augment(self.sample(labels))
-        real_logits, fake_logits = self.discriminator(real, labels), self.discriminator(fake, labels)
+        real_logits, fake_logits = self.judge(real, labels), self.judge(fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
         due = [(penalty, interval) for penalty, interval in self.penalties if update % interval == 0]
@@ -102,10 +103,10 @@ class GAN(LightningModule):
         """Update G once on fresh fakes of these labels; a relativistic loss compares them with these reals."""
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
-            fake_logits, real_logits = self.discriminator(self.augment(self.sample(labels)), labels), None
+            fake_logits, real_logits = self.judge(self.augment(self.sample(labels)), labels), None
             if getattr(self.loss, "relativistic", False):
                 with torch.no_grad():
-                    real_logits = self.discriminator(self.augment(real), labels)
+                    real_logits = self.judge(self.augment(real), labels)
             loss = self.loss.generator(fake_logits, real_logits)
             self.update(optimizer, self.generator, loss)
         return {"generator_loss": loss.detach()}
@@ -118,6 +119,10 @@ class GAN(LightningModule):
         if self.gradient_clip_val is not None:
             nn.utils.clip_grad_norm_(player.parameters(), self.gradient_clip_val)
         optimizer.step()
+
+    def judge(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return D's logits (N,) of images (N, C, H, W), in float32, in which losses compute whatever D ends in."""
+        return self.discriminator(images, labels).float()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z of the prior."""
@@ -152,17 +157,35 @@ class GAN(LightningModule):
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        checkpoint["random_states"] = gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
+        checkpoint["random_states"] = gathered(self.last_random_state or self.read_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]
 
+    def read_random_state(self) -> dict[str, Any]:
+        """Return the states of the generators that training draws from, on the CPU and on its device."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def on_train_end(self) -> None:
+        self.last_random_state = self.read_random_state()  # the module leaves its device before the last save
+
     def on_train_start(self) -> None:
-        rank = self.global_rank
+        for optimizer, scheduler in zip(self.optimizers(use_pl_optimizer=False), self.lr_schedulers(), strict=True):
+            apply_settings(optimizer, scheduler)
+        self.last_random_state, rank = None, self.global_rank
         if rank < len(self.random_states):
             torch.set_rng_state(self.random_states[rank]["cpu"].cpu())
             if self.device.type == "cuda" and self.random_states[rank]["cuda"] is not None:
                 torch.cuda.set_rng_state(self.random_states[rank]["cuda"].cpu(), self.device)
         elif rank > 0:  # the networks start alike everywhere, the noise does not
             torch.manual_seed(torch.initial_seed() + (rank << 32) + self.global_step)
+
+
+def apply_settings(optimizer: Optimizer, scheduler: LambdaLR) -> None:
+    """Give an optimizer its own settings back, which a checkpoint has replaced by those of the run before."""
+    for group in optimizer.param_groups:
+        group |= optimizer.defaults | {"initial_lr": optimizer.defaults["lr"]}
+    scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+    for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+        group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)

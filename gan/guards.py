@@ -1,5 +1,6 @@
 """Combinations that cannot be right, refused before training in one line."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,13 +18,20 @@ from gan.gan import GAN
 
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 
+log = logging.getLogger(__name__)
 
-def check(gan: GAN, *, channels: int, image_size: int, num_classes: int, batch_size: int | None = None) -> None:
-    """Raise InputError unless the networks fit these images, the loss and the penalties."""
+
+def check(
+    gan: GAN, *, channels: int, image_size: int, num_classes: int, batch_size: int | None = None, mixed: bool = False
+) -> None:
+    """Raise InputError unless the networks fit these images, the loss and the penalties; `mixed`: in bf16-mixed."""
     labels = torch.arange(2) % max(num_classes, 1)
     z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
-    require_logits(gan.discriminator, torch.zeros(2, channels, image_size, image_size), labels)
+    images = torch.zeros(2, channels, image_size, image_size)
+    require_logits(gan.discriminator, images, labels)
+    if mixed:
+        warn_of_rounded_logits(gan.discriminator, images, labels)
     if batch_size == 1:
         require_no_batch_statistics(gan)
     if gan.penalties:
@@ -97,6 +105,17 @@ def require_logits(discriminator: nn.Module, images: Tensor, labels: Tensor) -> 
         raise InputError(
             f"model.discriminator: ends in {last.removesuffix('Backward0').lower()}, must give raw logits; "
             f"the losses are defined on those"
+        )
+
+
+def warn_of_rounded_logits(discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Warn of a discriminator whose last layer computes in bfloat16 under autocast."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = probe(discriminator, images, labels)
+    if logits.dtype == torch.bfloat16:
+        log.warning(
+            "model.discriminator: its last layer gives bfloat16 logits, whose differences lose digits; "
+            "end it in gan.models.layers.LogitLayer, or use trainer.precision=32-true"
         )
 
 

@@ -21,6 +21,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
 
 from gan.display import apart, show_run
+from gan.errors import ProcessDied
 
 ENDING = threading.Event()  # whoever waits for jobs stops waiting
 
@@ -107,7 +108,7 @@ def shares(n_jobs: int) -> list[dict[str, str]]:
 
 def end_with(pulse: str) -> None:
     """Tell this process to save itself and end once the command that has locked a file is no more, however it ended."""
-    with suppress(FileNotFoundError), Path(pulse).open() as file:
+    with suppress(FileNotFoundError), Path(pulse).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
     os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -137,5 +138,5 @@ def together(task: Callable[..., Any], *arguments: Iterable[Any], n_threads: int
 def failed(words: Sequence[str], reason: str) -> JobReturn:
     """Return what Hydra takes for a job that has failed."""
     job = JobReturn(overrides=words, status=JobStatus.FAILED)
-    job.return_value = RuntimeError(reason)
+    job.return_value = ProcessDied(reason)
     return job

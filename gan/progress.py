@@ -6,8 +6,9 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gan.display import plain_console
 
 
 class TrainingProgress(ProgressBar):
@@ -20,7 +21,7 @@ class TrainingProgress(ProgressBar):
             "generator_loss": "G {:.2f}",
             "images_per_second": "{:,.0f} images/s",
         } | ({objective: f"{objective} {{:.2f}}"} if objective else {})
-        self.console = Console()
+        self.console = plain_console()
         self.enabled = True
 
     def disable(self) -> None:
@@ -34,7 +35,7 @@ class TrainingProgress(ProgressBar):
             TimeElapsedColumn(),
             TextColumn("<"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             console=self.console,
             disable=not (self.enabled and self.console.is_terminal),
             transient=True,

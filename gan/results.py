@@ -2,9 +2,9 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -12,21 +12,22 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gan import tracking
 from gan.callbacks import Evaluation, SampleGrid
 from gan.cost import Cost
-from gan.display import show, show_places
+from gan.display import plain_console, show, show_places
 from gan.errors import InputError
+from gan.files import write_whole
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
-from gan.runs import CONFIG, LAST, METRICS, PROTOCOL_ID, protocol_id
-from gan.trusted import GENERATORS
-
-GENERATOR = "generator.safetensors"
+from gan.run.checkpoints import read_checkpoint, require_same_layers
+from gan.run.command_line import OVERRIDES
+from gan.run.resume import recorded_words
+from gan.runs import BEST, CONFIG, GENERATOR, LAST, METRICS, PROTOCOL_ID, protocol_id
+from gan.trusted import GENERATORS, load_plain, require_trusted
 
 
 class Generator(NamedTuple):
@@ -42,36 +43,25 @@ class Generator(NamedTuple):
     classes: Sequence[str] = ()
 
 
-def checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
-    """Return the file to resume from; "last" is the run's own last one where it has one, else a fresh start.
-
-    Raises InputError for a file that is not there.
-    """
-    if ckpt_path == "last":
-        own = run_dir / LAST
-        return own if own.is_file() else None
-    if ckpt_path and not Path(ckpt_path).is_file():
-        raise InputError(f"ckpt_path={ckpt_path}: no such file; give a .ckpt file, or last for the run's own")
-    return Path(ckpt_path) if ckpt_path else None
-
-
 def show_notes(notes: Iterable[str | None]) -> None:
     """Print what a run found at its start, once for all its processes."""
     if not rank_zero_only.rank:
         for note in filter(None, notes):
-            Console().print(note, highlight=False, markup=False, soft_wrap=True)
+            plain_console().print(note, soft_wrap=True)
 
 
 def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
-    """Return a run's whole config, resolved; leave it in the run's folder, and what builds its generator beside it."""
-    config = OmegaConf.to_container(cfg, resolve=True)
+    """Return a run's whole config; leave it in the run's folder, and what builds its generator beside it.
+
+    It holds the overrides of the command.
+    """
+    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()}
     if rank_zero_only.rank:
         return config
     run_dir = Path(cfg.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config), run_dir / CONFIG)
+    write_whole(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
     recipe = {"generator": config["model"]["generator"] | shape, "prior": config["prior"], "classes": list(classes)}
-    OmegaConf.save(OmegaConf.create(recipe), (run_dir / GENERATOR).with_suffix(".yaml"))
+    write_whole((run_dir / GENERATOR).with_suffix(".yaml"), OmegaConf.to_yaml(OmegaConf.create(recipe)))
     return config
 
 
@@ -88,7 +78,8 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     }
     run = {"scores": evaluation.scores | cost | facts}
     if scorer:
-        run |= {"floor": scorer.floor, "protocol": scorer.protocol, "best": score_best(trainer, gan, scorer)}
+        run |= scorer.describe()
+        run["best"] = score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
         leave(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
@@ -97,8 +88,9 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
 def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
     """Write a run's generator and numbers to its folder, to W&B and to the terminal."""
     generator, scorer = run_dir / GENERATOR, evaluation.scorer
-    save_file({name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}, generator)
-    (run_dir / METRICS).write_text(json.dumps(run, indent=2) + "\n")
+    weights = {name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}
+    write_whole(generator, save(weights))
+    write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
@@ -114,20 +106,19 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
 
 
 def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:
-    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for."""
-    if second and second not in scores:
-        raise InputError(f"second_objective={second}: must be one of {', '.join(scores)}")
-    return (scores[objective], float(scores[second])) if second else scores.get(objective)
+    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for.
+
+    A run that diverged before its first evaluation has no second value; it is inf.
+    """
+    return (scores[objective], float(scores.get(second, math.inf))) if second else scores.get(objective)
 
 
-def score_best(trainer: Trainer, gan: GAN, scorer: Scorer) -> dict[str, Any]:
+def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:
     """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
 
-    Returns its step, scores and protocol; nothing for a run that kept no best checkpoint, or has to hurry.
+    Returns its step, scores and protocol; nothing for a run that has no best checkpoint, or has to hurry.
     """
-    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callbacks)
-    if interrupted or not path or not Path(path).is_file():
+    if any(getattr(callback, "interrupted", False) for callback in trainer.callbacks) or not path.is_file():
         return {}
     z_seed = trainer.datamodule.z_seed + 1
     samples = trainer.datamodule.samples(z_seed, rank=trainer.global_rank, world=trainer.world_size)
@@ -139,12 +130,10 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer) -> dict[str, Any]:
 
 def load_checkpoint(generator: nn.Module, path: str | Path, network: str = "ema.module") -> int:
     """Load a checkpoint's generator, averaged ("ema.module") or raw ("generator"), and return its step."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        state, prefix = checkpoint["state_dict"], f"{network}."
-        generator.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    except (OSError, KeyError, RuntimeError, UnpicklingError) as error:
-        raise InputError(f"{path}: not a checkpoint of this run's generator: {error}") from error
+    checkpoint, prefix = read_checkpoint(path), f"{network}."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    require_same_layers(generator, state, path)
+    generator.load_state_dict(state)
     return checkpoint["global_step"]
 
 
@@ -158,7 +147,8 @@ def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool =
     for needed in (path, recipe):
         if not needed.is_file():
             raise InputError(f"{needed}: no such file; a run leaves one in its folder")
-    config = OmegaConf.load(recipe)
+    config = load_plain(recipe)
+    require_trusted(OmegaConf.to_container(config), allowed=GENERATORS)
     network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
     step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
     if not checkpoint:

@@ -15,7 +15,8 @@ from gan.cell import cell_name, comparable, setting
 from gan.errors import InputError
 
 # that every run leaves in its folder
-CONFIG, METRICS, HISTORY, LAST = "config.yaml", "metrics.json", "history.jsonl", "checkpoints/last.ckpt"
+CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"
+LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 PROTOCOL = (
     "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
@@ -27,7 +28,11 @@ PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
 
 @dataclass(frozen=True)
 class Run:
-    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples."""
+    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples.
+
+    `floor` are the scores of `n_floor` real images (None: unknown), `at_n_floor` those of as many of the run's samples,
+    empty where all of them are as many.
+    """
 
     name: str
     config: dict[str, Any]
@@ -36,6 +41,8 @@ class Run:
     protocol: dict[str, Any]
     best: dict[str, float] = field(default_factory=dict)
     checkpoint: str = "last"
+    n_floor: int | None = None
+    at_n_floor: dict[str, float] = field(default_factory=dict)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -51,7 +58,7 @@ class Run:
 def history(folder: Path) -> list[dict[str, float]]:
     """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
     path, rows = folder / HISTORY, {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with suppress(ValueError):  # of a run that was killed while it wrote
             row = json.loads(line)
             rows[row["step"]] = row
@@ -66,13 +73,14 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
             here = config_path.parent
             if not (here / METRICS).is_file():
                 continue
-            config, run = OmegaConf.to_container(OmegaConf.load(config_path)), json.loads((here / METRICS).read_text())
+            config = OmegaConf.to_container(OmegaConf.load(config_path))
+            run = json.loads((here / METRICS).read_text(encoding="utf-8"))
             if "protocol" not in run:
                 continue
             found.append(as_run(str(here), config, run))
             facts = {name: run["scores"][name] for name in ("images_seen", "seconds")}
             for path in sorted((here / "evaluations").glob("*.json")):
-                again = json.loads(path.read_text())
+                again = json.loads(path.read_text(encoding="utf-8"))
                 again["scores"] |= facts if again["checkpoint"] == "last" else {}
                 if (again["checkpoint"], again["protocol"]) != ("last", run["protocol"]):
                     found.append(as_run(str(here), config, again))
@@ -84,7 +92,9 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
 def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
     """Return a run of what its files or its W&B summary say."""
     best = (run.get("best") or {}).get("scores", {})
-    return Run(name, config, run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last"))
+    at_n_floor = {"n_floor": run.get("n_floor") or None, "at_n_floor": run.get("at_n_floor") or {}}
+    parts = run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last")
+    return Run(name, config, *parts, **at_n_floor)
 
 
 def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -1,15 +1,21 @@
 """From a W&B sweep to Hydra: an agent's parameters as overrides, and a sweep file as a multirun."""
 
 import json
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gan.errors import InputError
+from gan.trusted import require_parameter
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}
+COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's own, of a file without one
+METRIC = re.compile(r"(fid|fid_\d+k?|kid)(_best)?")  # what train.py can return
 
 
 def literal(value: Any) -> str:
@@ -23,48 +29,150 @@ def literal(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def assign(fixed: list[str], given: dict[str, Any]) -> list[str]:
+    """Return parameters as overrides, as they are."""
+    return [f"{name}={literal(value)}" for name, value in given.items()]
+
+
 def started_before(run_id: str, outputs: Path) -> list[str] | None:
     """Return the overrides with which a run was started the first time, None for a new one."""
     found = sorted(outputs.glob(f"*/{run_id}/.hydra/overrides.yaml"))
-    return yaml.safe_load(found[0].read_text()) if found else None
+    return yaml.safe_load(found[0].read_text(encoding="utf-8")) if found else None
 
 
-def overrides(arguments: list[str], run_id: str | None, outputs: Path) -> list[str]:
-    """Return train.py's overrides for what an agent passed on: fixed overrides, and the parameters as JSON."""
+def overrides(
+    arguments: list[str],
+    run_id: str | None,
+    outputs: Path,
+    check: Callable[[list[str], dict[str, Any]], list[str]] = assign,
+) -> list[str]:
+    """Return train.py's overrides for what an agent passed on: fixed overrides, and the parameters as JSON.
+
+    `check` makes overrides of the fixed ones and a new run's parameters; it may raise InputError.
+    """
     *fixed, parameters = arguments
     before = started_before(run_id, outputs) if run_id else None
-    given = [f"{name}={literal(value)}" for name, value in json.loads(parameters).items()]
-    return before or [*fixed, *given, "ckpt_path=last"]
+    chosen = json.loads(parameters)
+    for name, value in chosen.items():
+        require_parameter(name, value)
+    return before or [*fixed, *check(fixed, chosen), "ckpt_path=last"]
+
+
+def flatten(parameters: dict[str, Any], above: str = "") -> dict[str, dict[str, Any]]:
+    """Return a sweep's parameters, nested ones by their dotted keys."""
+    if not isinstance(parameters, dict) or not all(isinstance(part, dict) for part in parameters.values()):
+        raise InputError(f"parameters{'.' + above if above else ''}: must be a mapping of names to values, min and max")
+    found = {}
+    for name, part in parameters.items():
+        key = f"{above}.{name}" if above else str(name)
+        found |= flatten(part["parameters"], key) if "parameters" in part else {key: part}
+    return found
 
 
 def space(name: str, parameter: dict[str, Any]) -> str:
     """Return a parameter's values or distribution in Optuna's Hydra grammar; raise InputError for any other."""
-    if "value" in parameter:
-        return literal(parameter["value"])
-    if "values" in parameter:
-        return f"choice({','.join(map(literal, parameter['values']))})"
-    low, high = parameter.get("min"), parameter.get("max")
+    if values := list_values(name, parameter):
+        return f"choice({','.join(map(literal, values))})" if "values" in parameter else literal(values[0])
+    low, high = read_number(name, parameter, "min"), read_number(name, parameter, "max")
     whole = isinstance(low, int) and isinstance(high, int)
     kind = parameter.get("distribution", "int_uniform" if whole else "uniform")
-    spaces = {
-        "uniform": f"interval({low},{high})",
-        "int_uniform": f"range({low},{high + 1})" if whole else "",
-        "log_uniform_values": f"tag(log,interval({low},{high}))",
+    if kind == "int_uniform" and low == int(low) and high == int(high):
+        return f"range({int(low)},{int(high) + 1})"
+    spaces = {  # of floats, whatever the ends look like
+        "uniform": f"interval({float(low)!r},{float(high)!r})",
+        "log_uniform_values": f"tag(log,interval({float(low)!r},{float(high)!r}))",
     }
-    if not spaces.get(kind):
-        raise InputError(f"{name}: distribution {kind} has no Hydra equivalent; use {', '.join(spaces)} or values")
+    if kind not in spaces:
+        allowed = ", ".join(["int_uniform", *spaces])
+        raise InputError(f"{name}: distribution {kind} has no Hydra equivalent; use {allowed} or values")
     return spaces[kind]
 
 
-def multirun(name: str, sweep: dict[str, Any]) -> list[str]:
-    """Return train.py's arguments for a sweep file's content: a grid's are Hydra's own, others' a study's of a name."""
-    fixed = [word for word in sweep["command"] if "=" in word]
-    parameters, method = sweep["parameters"], sweep["method"]
+def list_values(name: str, parameter: dict[str, Any]) -> list[Any]:
+    """Return the values that a parameter lists, none for a distribution; raise InputError for weighted ones."""
+    if "value" in parameter:
+        return [parameter["value"]]
+    if "probabilities" in parameter:
+        raise InputError(f"{name}: probabilities have no Hydra equivalent; leave them out")
+    if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
+        raise InputError(f"{name}: values must be a list that is not empty")
+    return parameter.get("values", [])
+
+
+def read_number(name: str, parameter: dict[str, Any], end: str) -> float:
+    """Return an end of a distribution; raise InputError where it has none."""
+    value = parameter.get(end)
+    try:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else float(value)
+        if math.isfinite(number):
+            return number
+    except (TypeError, ValueError):
+        pass
+    kind = parameter.get("distribution")
+    shown = f"distribution {kind} has no Hydra equivalent" if kind and value is None else f"{end}={value}"
+    raise InputError(f"{name}: {shown}; give value, values, or min and max as numbers")
+
+
+def list_grid(name: str, parameter: dict[str, Any]) -> list[Any]:
+    """Return the values of a grid's parameter; whole numbers may have min and max."""
+    if values := list_values(name, parameter):
+        return values
+    low, high = read_number(name, parameter, "min"), read_number(name, parameter, "max")
+    kind = parameter.get("distribution", "int_uniform")
+    if kind != "int_uniform" or not (isinstance(low, int) and isinstance(high, int)):
+        raise InputError(f"{name}: a grid needs values, or whole numbers as min and max")
+    return [*range(low, high + 1)]
+
+
+def read_objective(sweep: dict[str, Any]) -> str | None:
+    """Return the objective that a sweep's metric asks for, None for the config's own.
+
+    Raises InputError for a metric that train.py does not return, and for one that is to be made large.
+    """
+    metric = sweep.get("metric") or {}
+    name, goal = str(metric.get("name", "fid")), metric.get("goal", "minimize")
+    if not METRIC.fullmatch(name):
+        raise InputError(
+            f"metric.name={name}: a search without a server minimizes fid (fid_2k, ...) or kid, or their _best"
+        )
+    if goal != "minimize":
+        raise InputError(f"metric.goal={goal}: {name} is a distance, better where it is smaller; use goal: minimize")
+    objective = name.removesuffix("_best")
+    return None if objective == "fid" else objective
+
+
+def multirun(name: str, sweep: Any) -> list[str]:
+    """Return train.py's arguments for a sweep file's content: a grid's are Hydra's own, others' a study's of a name.
+
+    Raises InputError for what has no equivalent.
+    """
+    if not isinstance(sweep, dict):
+        raise InputError("is no sweep: must have method and parameters")
+    for key in ("method", "parameters"):
+        if not sweep.get(key):
+            raise InputError(f"{key}: is missing")
+    command, method, objective = sweep.get("command", COMMAND), sweep["method"], read_objective(sweep)
+    if method not in ("grid", *SAMPLERS):
+        raise InputError(f"method={method}: must be one of {', '.join(['grid', *SAMPLERS])}")
+    fixed = [word for word in map(str, command) if "=" in word]
+    if objective and not any(word.startswith("objective=") for word in fixed):
+        fixed.append(f"objective={objective}")
+    parameters = flatten(sweep["parameters"])
     if method == "grid":
-        grid = {name: p.get("values", [p.get("value")]) for name, p in parameters.items()}
-        return ["-m", *fixed, *(f"{name}={','.join(map(literal, values))}" for name, values in grid.items())]
-    pruner = "hyperband" if "early_terminate" in sweep else "none"
-    search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", f"hydra/sweeper/pruner={pruner}"]
+        grid = {key: list_grid(key, part) for key, part in parameters.items()}
+        return ["-m", *fixed, *(f"{key}={','.join(map(literal, values))}" for key, values in grid.items())]
+    search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", *prune(sweep)]
     search += [f"hydra.sweeper.study_name={name}", f"hydra.sweep.dir=multirun/{name}", "callbacks=search"]
     search += [f"hydra.sweeper.n_trials={sweep.get('run_cap', RUNS)}"]
-    return ["-m", *search, *fixed, *(f"{name}={space(name, p)}" for name, p in parameters.items())]
+    return ["-m", *search, *fixed, *(f"{key}={space(key, part)}" for key, part in parameters.items())]
+
+
+def prune(sweep: dict[str, Any]) -> list[str]:
+    """Return the pruner for a sweep's early termination; raise InputError for another than Hyperband."""
+    rule = sweep.get("early_terminate")
+    if not rule:
+        return ["hydra/sweeper/pruner=none"]
+    if rule.get("type") != "hyperband":
+        raise InputError(f"early_terminate.type={rule.get('type')}: must be hyperband")
+    eta = [f"hydra.sweeper.pruner.reduction_factor={rule['eta']}"] if "eta" in rule else []
+    return ["hydra/sweeper/pruner=hyperband", *eta]

@@ -137,7 +137,7 @@ def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[
     for run in runs:
         summary = plain(run.summary)
         if "protocol" in summary:
-            parts = {name: summary.get(name) or {} for name in ("floor", "protocol", "best")}
+            parts = {name: summary.get(name) or {} for name in ("floor", "n_floor", "at_n_floor", "protocol", "best")}
             found.append((run.name, run.config, {"scores": summary} | parts))
     if not found:
         raise InputError(f"--project {project}: none of its {len(runs)} runs has ended with scores")

@@ -40,7 +40,7 @@ def write(rows: pd.DataFrame, protocol: str, path: Path) -> None:
     elif path.suffix == ".tex":
         readable(rows).to_latex(path, index=False, escape=True, caption=protocol.replace("_", r"\_"))
     else:
-        path.write_text(f"{protocol}\n\n{markdown(rows)}\n")
+        path.write_text(f"{protocol}\n\n{markdown(rows)}\n", encoding="utf-8")
 
 
 def markdown(rows: pd.DataFrame) -> str:

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from gan.data.datamodule import ImageData
 from gan.data.pixels import save_grid, to_float
-from gan.display import show
+from gan.display import plain_console, show
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.memorisation import copying, nearest
@@ -28,6 +27,7 @@ from gan.quiet import quiet
 from gan.results import Generator, load_generator
 from gan.run.build import build_data, build_scorer
 from gan.runs import CONFIG
+from gan.trusted import load_plain, require_trusted
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
 CAS_IMAGES = 60_000  # that each classifier learns from, over as many epochs as it takes
@@ -39,7 +39,7 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
     path = run / CONFIG
     if not path.is_file():
         raise InputError(f"--run {run}: holds no {CONFIG}; give the folder of a run")
-    cfg = OmegaConf.load(path)
+    cfg = load_plain(path)
     if metrics:
         cfg.metrics = OmegaConf.load(METRICS / f"{metrics}.yaml")
     for override in overrides:
@@ -49,6 +49,7 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
         OmegaConf.update(cfg, name, OmegaConf.from_dotlist([f"_={value}"])["_"])
     if not cfg.metrics.extractor:
         raise InputError("metrics=none: this run was not scored; choose features by --metrics")
+    require_trusted(OmegaConf.to_container(cfg, resolve=True))
     return cfg
 
 
@@ -111,7 +112,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     scorer.protocol |= {"z_seed": z_seed, "generator": "raw" if arguments.raw else "ema"}
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
     found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
-    found |= {"floor": scorer.floor, "protocol": scorer.protocol}
+    found |= scorer.describe()
     folder = run / "evaluations"
     path = folder / f"{checkpoint.stem}-{key(scorer.protocol)[:8]}.json"
     folder.mkdir(exist_ok=True)
@@ -124,8 +125,8 @@ def evaluate(arguments: argparse.Namespace) -> dict:
         learnt = classification_accuracy(generator, data, z_seed, device)
         found["scores"]["classification_accuracy"] = learnt["samples"]
         found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
-    path.write_text(json.dumps(found, indent=2) + "\n")
-    Console().print(f"{checkpoint}, step {generator.step:,}", highlight=False, soft_wrap=True)
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    plain_console().print(f"{checkpoint}, step {generator.step:,}", soft_wrap=True)
     show(found)
     print(f"evaluation  {path}")
     if arguments.neighbours:

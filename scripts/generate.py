@@ -1,19 +1,28 @@
-"""Draw images from a finished run's generator: noise and label in, a PNG out.
+"""Draw images from a finished run's generator: noise and label in, a picture or a folder of pictures out.
 
 python scripts/generate.py --run outputs/mnist_5k-dcgan-bce/DATE --label 5 --count 64 --out fives.png
+python scripts/generate.py --run outputs/mnist_5k-dcgan-bce/DATE --count 20000 --out samples/
 """
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from rich.progress import track
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
-from gan.data.pixels import save_grid
+from gan.data.pixels import save_grid, to_uint8
+from gan.data.tree import decode_name
 from gan.errors import InputError
 from gan.results import load_generator
+
+FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MOST_ON_A_SHEET, MOST = 1000, 1_000_000  # images
+BATCH = 100
 
 
 def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
@@ -27,10 +36,10 @@ def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
     return ((((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()).flatten(0, 1)
 
 
-def draw(
+def choose(
     run: Path, labels: list[str] | None, count: int, *, seed: int, interpolate: bool, truncation: float | None
-) -> tuple[Tensor, int]:
-    """Return images (N, C, H, W) in [-1, 1] and how many make a row."""
+) -> tuple[nn.Module, Tensor, Tensor, int]:
+    """Return a run's generator, z (N, z_dim) and labels (N,) of the images to draw, and how many make a row."""
     generator, prior, num_classes, _, classes = load_generator(run)
     known = max(num_classes, 1)
     random = torch.Generator().manual_seed(seed)
@@ -39,13 +48,48 @@ def draw(
         rows, columns = -(-count // 10), 10
         ends = truncated(prior, 2 * rows, generator.z_dim, truncation, random).unflatten(0, (2, rows))
         of_rows = chosen[torch.arange(rows) % len(chosen)]
-        return generator(spherical(*ends, columns), of_rows.repeat_interleave(columns)), columns
+        return generator, spherical(*ends, columns), of_rows.repeat_interleave(columns), columns
     z = truncated(prior, count, generator.z_dim, truncation, random)
-    return generator(z, chosen[torch.arange(count) * len(chosen) // count]), columns_of(count, len(chosen))
+    return generator, z, chosen[torch.arange(count) * len(chosen) // count], columns_of(count, len(chosen))
+
+
+def draw(generator: nn.Module, z: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    """Yield the images (n, C, H, W) in [-1, 1] of z (N, z_dim) and labels (N,), some at a time."""
+    batches = [*zip(z.split(BATCH), labels.split(BATCH), strict=True)]
+    for batch in track(batches, "drawing", transient=True, disable=not sys.stdout.isatty()):
+        yield generator(*batch)
+
+
+def write_files(batches: Iterator[Tensor], folder: Path, count: int) -> None:
+    """Write each image as a PNG of its own, 00000.png and so on; raise InputError for a folder that holds some."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = next(folder.glob("[0-9]*.png"), None)
+    if before:
+        raise InputError(f"--out {folder}: holds {before.name} already; give another folder")
+    digits, i = max(5, len(str(count - 1))), 0
+    for images in batches:
+        for image in to_uint8(images):
+            to_pil_image(image).save(folder / f"{i:0{digits}}.png")
+            i += 1
+
+
+def is_folder(out: str, count: int) -> bool:
+    """Whether single files are asked for; raise InputError for a name that says neither, or too many for a sheet."""
+    if out.endswith("/") or Path(out).is_dir():
+        return True
+    if Path(out).suffix.lower() not in FORMATS:
+        raise InputError(
+            f"--out {out}: must end in {', '.join(FORMATS)} for one sheet, or in / for a folder of single files"
+        )
+    if count > MOST_ON_A_SHEET:
+        folder = Path(out).with_suffix("")
+        raise InputError(f"--count {count}: a sheet holds up to {MOST_ON_A_SHEET}; --out {folder}/ writes single files")
+    return False
 
 
 def find_class(label: str, n: int, names: Sequence[str]) -> int:
     """Return the number of one of n classes, which is given by its name or its number; raise InputError for others."""
+    label = decode_name(label)
     if label in names[:n]:
         return names.index(label)
     if label.isdecimal() and int(label) < n:
@@ -79,22 +123,32 @@ def main() -> None:
         "--label", action="append", help="class to draw, by name or number; may be repeated (default: all)"
     )
     parser.add_argument("--count", type=int, default=100, help="number of images (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG to write (default: %(default)s)")
+    parser.add_argument(
+        "--out", default="samples.png", help="picture of all, or a folder/ of single files (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of z (default: %(default)s)")
     parser.add_argument("--truncation", type=float, help="redraw entries of z beyond this size, 0.05 or more")
     parser.add_argument("--interpolate", action="store_true", help="walk from one z to another along each row of ten")
     arguments = parser.parse_args()
-    if arguments.count < 1:
-        parser.error(f"--count {arguments.count}: must be at least 1")
+    if not 1 <= arguments.count <= MOST:
+        parser.error(f"--count {arguments.count}: must be at least 1 and at most {MOST}")
+    if not 0 <= arguments.seed < 2**63:
+        parser.error(f"--seed {arguments.seed}: must be at least 0 and below 2^63")
     if arguments.truncation is not None and not arguments.truncation >= 0.05:
         parser.error(f"--truncation {arguments.truncation}: must be at least 0.05")
     options = {name: getattr(arguments, name) for name in ("seed", "interpolate", "truncation")}
     try:
-        images, columns = draw(arguments.run, arguments.label, arguments.count, **options)
+        single = is_folder(arguments.out, arguments.count)
+        generator, z, labels, columns = choose(arguments.run, arguments.label, arguments.count, **options)
+        if single:
+            write_files(draw(generator, z, labels), Path(arguments.out), len(z))
+        else:
+            save_grid(torch.cat([*draw(generator, z, labels)]), Path(arguments.out), columns)
     except InputError as error:
         parser.error(str(error))
-    save_grid(images, arguments.out, columns)
-    print(f"{len(images)} images: {arguments.out}")
+    except OSError as error:
+        parser.error(f"--out {arguments.out}: {error.strerror or error}")
+    print(f"{len(z)} images: {arguments.out}")
 
 
 if __name__ == "__main__":

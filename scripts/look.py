@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from gan.data.datamodule import ImageData
 from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
+from gan.display import plain_console
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.reals import spread
 from gan.metrics.scorer import FEWEST
@@ -95,20 +94,20 @@ def draw(data: ImageData, path: Path) -> None:
 def look(words: list[str], out: Path) -> None:
     """Print what the images are, and draw them."""
     cfg = compose_data(words)
-    data, console = build_data(cfg), Console()
-    console.print(data.summary or f"{cfg.data._target_.split('.')[-1]}", highlight=False, markup=False, soft_wrap=True)
+    data, console = build_data(cfg), plain_console()
+    console.print(data.summary or f"{cfg.data._target_.split('.')[-1]}", soft_wrap=True)
     shape = data.shape
     table = Table("class", *data.splits, title=f"{shape['channels']} x {shape['image_size']} x {shape['image_size']}")
     labels = {split: images.labels for split, images in data.splits.items()}
     for i, name in enumerate(data.classes):
-        table.add_row(Text(name), *(f"{int((labels[split] == i).sum()):,}" for split in labels))
+        table.add_row(name, *(f"{int((labels[split] == i).sum()):,}" for split in labels))
     table.add_section()
     table.add_row("all", *(f"{len(labels[split]):,}" for split in labels))
     console.print(table)
     for warning in find_warnings(data):
-        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", soft_wrap=True)
     draw(data, out)
-    console.print(f"picture: {out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"picture: {out}", soft_wrap=True)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def write(folders: list[Path], out: Path | None) -> None:
     path = out or folders[0] / "report.html"
     text = page(local_runs(folders), ", ".join(map(str, folders)))
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")  # of file names that the locale can't spell
     except OSError as error:
         raise InputError(f"--out {path}: {error.strerror}") from error
     print(f"report: {path}")

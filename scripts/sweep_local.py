@@ -4,8 +4,8 @@ python scripts/sweep_local.py sweeps/loss.yaml          prints the command
 python scripts/sweep_local.py sweeps/loss.yaml --run    starts it
 
 A grid becomes Hydra's own sweep, random and bayes an Optuna study by the random and TPE samplers, early termination
-its Hyperband; the same command goes on with the study that it has begun. W&B minimises what a sweep file says, a run's
-best score; Optuna its last one, which is what train.py returns.
+its Hyperband with the same eta; the same command goes on with the study that it has begun. The metric becomes the
+objective: fid or kid, of which W&B minimizes a run's best, Optuna its last one, which is what train.py returns.
 """
 
 import argparse
@@ -29,9 +29,9 @@ def main() -> None:
     if not arguments.sweep.is_file():
         parser.error(f"{arguments.sweep}: no such file")
     try:
-        words = multirun(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text()))
-    except InputError as error:
-        parser.error(f"{arguments.sweep}: {error}")
+        words = multirun(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text(encoding="utf-8")))
+    except (InputError, UnicodeDecodeError, yaml.YAMLError) as error:
+        sys.exit(f"error: {arguments.sweep}: {' '.join(str(error).split())}")
     replaced = {override.partition("=")[0] for override in arguments.overrides}
     words = [word for word in words if word.partition("=")[0] not in replaced] + arguments.overrides
     print(shlex.join(["python", "train.py", *words]), flush=True)

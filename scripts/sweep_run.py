@@ -4,14 +4,23 @@ A sweep file ends its command with this script, overrides of its own, and "${arg
 
 command: ["${env}", "${interpreter}", "${program}", experiment=quickstart, "${args_json}"]
 
-Any value reaches Hydra as what it is: null, true, lists, strings with commas. A run that was preempted and is started
-again, by any agent that sees its folder, goes on from its last checkpoint with its first overrides.
+Any value reaches Hydra as what it is: null, true, lists, strings with commas. A parameter that exists for other choices
+only (penalty.r1.gamma beside penalty=none) is left out; one that changes nothing in what is built is refused. A
+preempted run that is started again, by any agent that sees its folder, goes on from its last checkpoint with its first
+overrides.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+import gan  # noqa: F401, the configs use its resolver
+from gan.errors import exit_in_one_line
+from gan.launch.swept_run import check_parameters
 from gan.sweeps import overrides
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,8 +29,22 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     if len(sys.argv) < 2 or not sys.argv[-1].startswith("{"):
         sys.exit(f"{__doc__}\nerror: the last argument must be the parameters as JSON")
-    chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"))
+    with exit_in_one_line():
+        chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"), check)
     os.execv(sys.executable, [sys.executable, str(ROOT / "train.py"), *chosen])  # so that the agent's signals reach it
+
+
+def check(fixed: list[str], given: dict[str, Any]) -> list[str]:
+    """Return a run's parameters as overrides; raise InputError for those that can't be searched."""
+    with initialize_config_dir(str(ROOT / "conf")):
+        loader = GlobalHydra.instance().config_loader()
+        places = [word for word in fixed if word.startswith("hydra.searchpath=")]
+        return check_parameters(
+            fixed,
+            given,
+            lambda words: compose("train", words, return_hydra_config=True),
+            lambda name: loader.get_group_options(name, config_name="train", overrides=places),
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from gan.metrics.classifier import Classifier, Network
 from gan.metrics.fitting import accuracy, fit
+from gan.trusted import PARTS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -26,9 +27,9 @@ def save(network: Network, path: Path) -> None:
     """Write the weights in half precision and record their sha256 beside them."""
     save_file({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}, path)
     record = path.parent / "sha256.json"
-    known = json.loads(record.read_text()) if record.exists() else {}
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     known[path.stem] = hashlib.sha256(path.read_bytes()).hexdigest()
-    record.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    record.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", ["data.image_size=28", *arguments.overrides])
-        data = instantiate(cfg.data, _execution_whitelist_=("gan.data.*", "torchvision.datasets.*"))
+        data = instantiate(cfg.data, _execution_whitelist_=PARTS)
     data.setup()
     train = data.splits["train"]
     save(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)

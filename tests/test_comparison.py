@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,29 @@ def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_diverged_is_out_of_its_best_checkpoints_and_its_other_scores_too():
+    runs = [run(4.0, kid=0.4), run(math.inf, seed=1, kid=9.0)]
+    runs = [replace(one, best={"fid": fid, "kid": fid}) for one, fid in zip(runs, (3.0, 99.0), strict=True)]
+    assert table(runs, "fid").iloc[0]["fid of best"] == 3.0
+    runs = [replace(one, floor={"fid": 1.0, "kid": 0.0}) for one in runs]
+    row = table(runs, "kid").iloc[0]
+    assert (row["n"], row["kid"], row["kid of best"], row["diverged"]) == (1, 0.4, 3.0, 1)
+
+
+def test_fewer_real_images_than_samples_have_a_column_beside_as_many_samples():
+    few = [
+        replace(run(5.0, seed=seed), n_floor=100, at_n_floor={"fid": 30.0 + seed}, floor={"fid": 32.2})
+        for seed in (0, 1)
+    ]
+    rows = table(few, "fid").set_index("cell")
+    assert list(rows.index) == ["mnist-dcgan-bce", "100 real images"]
+    assert math.isnan(rows.loc["100 real images", "fid"])
+    assert list(rows["fid of 100 samples"]) == [30.5, 32.2]
+    alike = table([replace(run(5.0), n_floor=10_000)], "fid").set_index("cell")
+    assert alike.loc["10,000 real images", "fid"] == 1.0
+    assert not any("samples" in name for name in alike)
 
 
 def test_names_are_text_in_a_table_of_the_terminal(folder, tmp_path):

@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer
 import train
 from gan import precision
 from gan.errors import InputError
+from gan.run.command_line import expand_home
 from gan.run.config import prepare_config
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 
@@ -180,8 +181,8 @@ def test_the_home_folder_is_meant_by_a_tilde(configure, monkeypatch, tmp_path):
     cfg = prepared(configure, "data=mnist", "cache_dir='~/cache'", "metrics.weights_path='~/mine'")
     assert (cfg.data_dir, cfg.data.root, cfg.cache_dir) == (f"{tmp_path}/sets", f"{tmp_path}/sets", f"{tmp_path}/cache")
     assert cfg.metrics.weights_path == f"{tmp_path}/mine"
-    assert train.expand_home("hydra.run.dir=~/runs/1") == f"hydra.run.dir={tmp_path}/runs/1"
-    assert train.expand_home("name=a~/b") == "name=a~/b"
+    assert expand_home("hydra.run.dir=~/runs/1") == f"hydra.run.dir={tmp_path}/runs/1"
+    assert expand_home("name=a~/b") == "name=a~/b"
     assert Path(prepared(configure, "data=folder", "data.root='~'").data.root) == tmp_path
 
 

@@ -1,10 +1,12 @@
 """Parameters and operations against a count by hand."""
 
+import pytest
 import torch
 from torch import nn
 
 import train
 from gan.cost import Cost, FlopCounter, parameters
+from gan.gan import GAN
 from gan.penalties import gradients
 
 
@@ -76,3 +78,20 @@ def test_n_critic_and_lazy_penalties_count_in_the_mean(configure, monkeypatch):
     assert once < lazy < always
     assert (lazy - once) * 4 == always - once
     assert once < twice < 2 * once
+
+
+def test_a_run_that_raises_in_its_first_step_leaves_no_counter_behind(configure, monkeypatch):
+    """A counter that stays would look at every operation of the runs that follow in this process."""
+    counters = []
+
+    def fail(self, *_):
+        torch.ones(2, 2) @ torch.ones(2, 2)
+        counters.append(next(c for c in self.trainer.callbacks if isinstance(c, Cost)).counter)
+        raise RuntimeError("of the step")
+
+    monkeypatch.setattr(GAN, "training_step", fail)
+    with pytest.raises(RuntimeError, match="of the step"):
+        measured(configure, monkeypatch)
+    counted = counters[0].total
+    torch.ones(2, 2) @ torch.ones(2, 2)
+    assert counted == counters[0].total > 0

@@ -31,7 +31,7 @@ def evaluated(run, *arguments) -> dict:
     done = command("--run", str(run), *arguments, script="scripts/evaluate.py")
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("evaluation"))
-    with open(line.split(maxsplit=1)[1]) as file:
+    with open(line.split(maxsplit=1)[1], encoding="utf-8") as file:
         return json.load(file)
 
 

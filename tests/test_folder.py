@@ -18,7 +18,7 @@ from PIL import Image
 from gan.data import folder
 from gan.data.decode import decode_image
 from gan.data.folder import Folder
-from gan.data.tree import SUFFIXES
+from gan.data.tree import SUFFIXES, decode_name
 from gan.errors import InputError
 
 SIZE = 16
@@ -405,7 +405,7 @@ def test_a_run_that_writes_into_its_images_changes_no_other(root, cache):
 def test_images_stay_on_disk_until_they_are_used(tmp_path, cache):
     data = load(write(tmp_path / "mine", {".": 3}), cache_dir=cache, image_size=64)
     (stored,) = Path(cache, "images").glob("*.npy")
-    assert str(stored) in Path("/proc/self/maps").read_text()
+    assert str(stored) in Path("/proc/self/maps").read_text(encoding="utf-8")
     assert pixels(data).untyped_storage().nbytes() == np.load(stored).nbytes
 
 
@@ -413,7 +413,7 @@ def load_slowly(root: Path, cache_dir: str, log: Path, n: int) -> list[list[int]
     """Load a folder as soon as n processes do, and note each file that is decoded; return the colors."""
 
     def slow(path: Path, **options):
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
         time.sleep(0.1)
         return decode_image(path, **options)
@@ -440,3 +440,13 @@ def test_a_table_outside_of_the_root_is_none_of_its(tmp_path):
     (tmp_path / "labels.csv").write_text("file_name,label\n000.png,cat\n")
     data = load(write(tmp_path / "mine", {"": 12}))
     assert data.shape["num_classes"] == 0
+
+
+def test_a_class_whose_name_the_locale_cannot_spell_still_has_one(tmp_path):
+    """Latin-1 bytes on a UTF-8 system; Python holds them as surrogates, which no file and no terminal takes."""
+    folder = os.fsencode(tmp_path) + b"/K\xe4se"
+    os.makedirs(folder)
+    with open(folder + b"/0.png", "wb") as file:
+        file.write(encode())
+    assert load(write(tmp_path, {"dog": 1})).classes == ["K\\xe4se", "dog"]
+    assert decode_name("Käse") == "Käse"

@@ -1,5 +1,6 @@
 """The game: who is updated when, on what, and that a run is a function of its seed."""
 
+import shutil
 from collections import Counter
 
 import pytest
@@ -16,11 +17,14 @@ from gan.penalties import R1
 
 
 def trained(configure, monkeypatch, *overrides):
-    """Train by train.py and return the GAN that it made."""
+    """Train by train.py, in an empty folder but for a resume, and return the GAN that it made."""
     made = []
     initialise = GAN.__init__
     monkeypatch.setattr(GAN, "__init__", lambda self, *a, **k: (made.append(self), initialise(self, *a, **k))[1])
-    train.train(configure("model.generator.width=8", "model.discriminator.width=8", *overrides))
+    cfg = configure("model.generator.width=8", "model.discriminator.width=8", *overrides)
+    if not cfg.ckpt_path:
+        shutil.rmtree(cfg.run_dir, ignore_errors=True)
+    train.train(cfg)
     return made[0]
 
 

@@ -6,9 +6,11 @@ import torch
 from PIL import Image
 
 import train
+from gan.data.pixels import to_uint8
 from gan.errors import InputError
 from gan.priors import normal
-from scripts.generate import draw, find_class, spherical, truncated
+from scripts import generate
+from scripts.generate import choose, draw, find_class, spherical, truncated
 from tests.conftest import NARROW
 from tests.test_train import command
 
@@ -17,6 +19,16 @@ from tests.test_train import command
 def finished(configure, tmp_path):
     train.train(configure("metrics=none", "trainer.max_steps=2", *NARROW["dcgan"]))
     return tmp_path / "run"
+
+
+def drawn(*arguments, **options):
+    *inputs, columns = choose(*arguments, **options)
+    return torch.cat([*draw(*inputs)]), columns
+
+
+def generated(monkeypatch, run, *arguments) -> None:
+    monkeypatch.setattr("sys.argv", ["generate.py", "--run", str(run), *arguments])
+    generate.main()
 
 
 def pixels(path):
@@ -36,12 +48,12 @@ def test_the_command_writes_one_class_and_the_same_for_the_same_seed(finished, t
 
 
 def test_all_classes_come_one_a_row(finished):
-    images, columns = draw(finished, None, 100, seed=0, interpolate=False, truncation=None)
+    images, columns = drawn(finished, None, 100, seed=0, interpolate=False, truncation=None)
     assert (images.shape, columns) == ((100, 1, 28, 28), 10)
 
 
 def test_interpolation_walks_from_one_z_to_another(finished):
-    images, columns = draw(finished, ["3"], 20, seed=0, interpolate=True, truncation=None)
+    images, columns = drawn(finished, ["3"], 20, seed=0, interpolate=True, truncation=None)
     assert (len(images), columns) == (20, 10)
     steps = (images[1:10] - images[:9]).flatten(1).norm(dim=1)
     assert steps.max() < (images[9] - images[0]).norm()
@@ -68,13 +80,37 @@ def test_spherical_steps_keep_the_shell_and_the_ends():
         (["--label", "10"], "--label 10: this generator knows 0 to 9"),
         (["--count", "0"], "--count 0: must be at least 1"),
         (["--run", "nowhere"], "nowhere/generator.safetensors: no such file"),
+        (["--out", "x"], "--out x: must end in .bmp, .gif, .jpeg"),
+        (["--out", "x.txt"], "or in / for a folder of single files"),
+        (
+            ["--count", "20000", "--out", "x.png"],
+            "--count 20000: a sheet holds up to 1000; --out x/ writes single files",
+        ),
+        (["--count", "1000000000", "--out", "x/"], "must be at least 1 and at most 1000000"),
+        (["--seed", "-1"], "--seed -1: must be at least 0"),
+        (["--out", "/dev/null/x.png"], "--out /dev/null/x.png: File exists"),
+        (["--out", "/dev/null/x/"], "--out /dev/null/x/: Not a directory"),
     ],
 )
-def test_bad_input_is_one_line(finished, arguments, message):
-    done = command("--run", str(finished), *arguments, script="scripts/generate.py")
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_bad_input_is_one_line(finished, monkeypatch, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        generated(monkeypatch, finished, *arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_takes_each_image_as_a_file_of_its_own(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "new" / "samples"
+    generated(monkeypatch, finished, "--count", "250", "--out", f"{folder}/")
+    assert [path.name for path in sorted(folder.iterdir())] == [f"{i:05}.png" for i in range(250)]
+    images, _ = drawn(finished, None, 250, seed=0, interpolate=False, truncation=None)
+    for i in (0, 99, 100, 249):
+        assert np.array_equal(pixels(folder / f"{i:05}.png"), to_uint8(images[i])[0].numpy())
+    (tmp_path / "there").mkdir()
+    generated(monkeypatch, finished, "--count", "2", "--out", str(tmp_path / "there"))
+    assert len([*(tmp_path / "there").iterdir()]) == 2
+    with pytest.raises(SystemExit):  # samples of two runs would be mixed
+        generated(monkeypatch, finished, "--out", str(folder))
 
 
 def test_truncation_redraws_what_lies_beyond_and_keeps_the_rest():

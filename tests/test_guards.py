@@ -105,3 +105,14 @@ def test_checking_leaves_networks_and_random_state_alone():
     for network, old in zip(networks, before, strict=True):
         assert network.training
         assert all(torch.equal(value, old[name]) for name, value in network.state_dict().items())
+
+
+def test_a_last_layer_that_autocast_rounds_is_reported_in_mixed_precision_only(caplog):
+    ending = Ending(lambda x: x.squeeze(1))
+    check(game(generator(), ending, BCE()), **SHAPE)
+    assert not caplog.records
+    check(game(generator(), ending, BCE()), mixed=True, **SHAPE)
+    assert "LogitLayer" in caplog.text
+    caplog.clear()
+    check(game(generator(), dcgan.Discriminator(**SHAPE, width=4), BCE()), mixed=True, **SHAPE)
+    assert not caplog.records

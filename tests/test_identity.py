@@ -35,7 +35,7 @@ def named(configure, offline):
 
     def config(*overrides, data=DATA):
         cfg = configure("model=mlp", *NARROW["mlp"], "logger=wandb", *overrides)
-        return identify(connect(prepare_config(cfg)), data)
+        return identify(connect(prepare_config(cfg)), data, {})
 
     return config
 
@@ -120,7 +120,7 @@ def test_an_id_that_is_asked_for_must_be_new_unless_the_run_is_known(named, monk
 def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_id, monkeypatch):
     last = leave(tmp_path / "run", run_id)
     assert named("ckpt_path=last").logger.id == run_id
-    assert named(f"ckpt_path={last}", "run_dir=/elsewhere").logger.id == run_id
+    assert named(f"ckpt_path={last}", "run_dir=/elsewhere").logger.id != run_id  # which starts another run from it
     assert named().logger.id != run_id
     (tmp_path / "run" / "config.yaml").unlink()  # of a run whose folder has W&B's own only
     folder = tmp_path / "run" / "wandb" / f"run-20261126_010101-{run_id}"
@@ -158,7 +158,7 @@ def test_two_image_folders_are_two_groups_and_a_copy_is_none(named, tmp_path):
 
 def test_another_logger_or_none_is_left_alone(configure, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "nonsense")  # which is not looked at
-    config = identify(connect(prepare_config(configure("logger=none"))), DATA)
+    config = identify(connect(prepare_config(configure("logger=none"))), DATA, {})
     assert not config.logger
     assert config.choices.cell == cell_name(config)
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 import train
 from gan.errors import Preempted, reason
-from gan.interruption import SIGNALS
 from gan.run import build
+from gan.signals import SIGNALS
 from tests.conftest import NARROW
 
 RUN = ["model=mlp", *NARROW["mlp"], "trainer.val_check_interval=10", "ckpt_path=last"]

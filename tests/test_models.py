@@ -6,7 +6,7 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.models import assignment, dcgan, infogan, mlp, projection, r3gan, resnet, resnet_gp, sngan
-from gan.models.layers import ConditionalBatchNorm2d
+from gan.models.layers import ConditionalBatchNorm2d, LogitLayer
 from tests.conftest import ROOT
 
 WIDTH = {"width": 8}
@@ -99,6 +99,18 @@ def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(disc
     assert len(weights) >= 3
     for weight in weights:
         assert top_singular_value(weight) == pytest.approx(1, abs=2e-2)
+
+
+@pytest.mark.parametrize("model", [sngan, projection, resnet_gp])
+@pytest.mark.parametrize(
+    ("image_size", "size"), [(16, 4), (28, 7), (32, 8), (40, 5), (48, 6), (64, 8), (96, 6), (128, 8), (256, 8)]
+)
+def test_residual_discriminators_halve_as_often_as_the_size_asks_for(model, image_size, size):
+    """Miyato et al. 2018, table 4: 32 px become 8 x 8, and four blocks are all there is at 32 px and below."""
+    blocks = model.Discriminator(channels=3, image_size=image_size, num_classes=2, width=8).blocks
+    assert blocks(torch.zeros(1, blocks[0].conv1.in_channels, image_size, image_size)).shape == (1, 8, size, size)
+    assert [block.down for block in blocks[-2:]] == [False, False]
+    assert image_size > 32 or len(blocks) == 4
 
 
 def test_the_generator_is_not_spectrally_normalised():
@@ -203,3 +215,48 @@ def test_sum_and_mean_pooling_are_where_their_papers_have_them():
         head = discriminator.psi if model is sngan else discriminator.head
         logits = discriminator(torch.ones(2, 8, 7, 7), torch.zeros(2, dtype=torch.long))
         torch.testing.assert_close(logits[0], pooled * head.weight.sum() + head.bias[0])
+
+
+def mixed(discriminator, images, labels):
+    """Return logits as trainer.precision=bf16-mixed computes them."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        return discriminator(images, labels)
+
+
+@each_model
+def test_the_last_layer_computes_in_float32_under_autocast(model):
+    """The logits are those of the rounded features by a float32 layer, to float32's digits."""
+    _, discriminator = build(model)
+    discriminator.eval()
+    (last,) = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    features = []
+    last.register_forward_hook(lambda _, inputs, outputs: features.append((inputs[0].float(), outputs)))
+    images, labels = torch.randn(6, 1, 28, 28), torch.arange(6)
+    logits = mixed(discriminator, images, labels)
+    (phi, outputs), classes = features[0], getattr(discriminator, "v", None)
+    expected = nn.functional.linear(
+        phi.double(), last.weight.double(), None if last.bias is None else last.bias.double()
+    )
+    torch.testing.assert_close(outputs.double(), expected, rtol=1e-5, atol=1e-6)
+    if model == "r3gan":
+        expected = (expected * classes.weight[labels].double()).sum(1, keepdim=True)
+    elif classes is not None:
+        expected = expected + (classes.weight[labels].double() * phi.double()).sum(1, keepdim=True)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits.double(), expected.squeeze(1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [model for model in NARROW if model != "r3gan"])  # which has no bias there
+def test_autocast_resolves_logits_that_are_large_and_alike(model):
+    """Around 100 neighbors in bfloat16 are 0.5 apart."""
+    _, discriminator = build(model)
+    discriminator.eval()
+    (last,) = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    nn.init.constant_(last.bias, 100.0)
+    images, labels = torch.rand(64, 1, 28, 28) * 2 - 1, torch.arange(64) % 10
+    with torch.no_grad():
+        exact = discriminator(images, labels)
+    logits = mixed(discriminator, images, labels)
+    differences = [values[:32] - values[32:] for values in (logits, exact, exact.bfloat16().float())]
+    error, of_rounding = ((differences[i] - differences[1]).square().mean().sqrt() for i in (0, 2))
+    assert error < of_rounding / 4

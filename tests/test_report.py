@@ -348,3 +348,26 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     assert len(chosen) == 2
     assert "| n_fakes | 200 | 300 |" in json.dumps(report.spec)
     assert {panel["config"]["groupBy"] for panel in panels if "Line" in panel["viewType"]} == {"choices.value.cell"}
+
+
+def test_a_page_is_utf8_under_any_locale(tmp_path):
+    folder = tmp_path / "Läufe" / "猫"
+    leave(folder, 5.0, model="Käse")
+    done = command("--local", str(folder), script="scripts/report.py", env={"PYTHONUTF8": "0", "LC_ALL": "C"})
+    assert done.returncode == 0, done.stderr
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Käse" in text
+    assert str(folder) in text
+
+
+def test_fewer_real_images_than_samples_are_in_no_chart_and_the_page_says_why(folder):
+    assert "the dashed line what real images score" in read(folder)
+    for path in folder.rglob("metrics.json"):
+        few = {"n_floor": 100, "at_n_floor": {"fid": 41.5}, "floor": {"fid": 32.25, "kid": 0.0}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | few))
+    text = read(folder)
+    assert "the dashed line" not in text
+    assert "There are only 100 real images to compare with" in text
+    for name, value in (("100 real images", "32.25"), ("as many samples of the best cell", "41.50")):
+        assert f"<dt>FID of {name}</dt><dd>{value}</dd>" in text
+    assert "FID of 100 samples" in text

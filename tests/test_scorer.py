@@ -9,6 +9,7 @@ import torch
 import torch.distributed as processes
 from torch import nn
 
+import train
 from gan.data.datamodule import Images
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
@@ -16,6 +17,7 @@ from gan.errors import InputError
 from gan.metrics import reals
 from gan.metrics.classifier import SHA256, Classifier
 from gan.metrics.scorer import Scorer
+from tests.conftest import NARROW
 
 
 class Pixels:
@@ -243,3 +245,42 @@ def test_processes_share_out_all_samples_and_none_goes_without(n, world):
     every = torch.cat([z for share in shares for z, _ in share])
     whole = torch.cat([z for z, _ in images.samples(0)])
     assert torch.equal(every.sort(0).values, whole.sort(0).values)
+
+
+class Noise(Pixels):
+    """An extractor that takes any image for a new draw from one distribution: every generator is perfect."""
+
+    def __call__(self, images):
+        return torch.randn(len(images), self.num_features), torch.zeros(len(images), 10)
+
+
+def test_fewer_real_images_than_samples_are_compared_with_as_many_samples():
+    """1,000 held-out images against 4,000 samples of a perfect generator: the bias of few is the floor's alone."""
+    many = data(n_fakes=4000)
+    scorer = Scorer(Noise(64), many, reference="train")
+    fakes = many.splits["train"].images
+    scores = scored(scorer, fakes, torch.zeros(4000, dtype=torch.long))
+    found = scorer.describe()
+    assert (found["n_floor"], set(found["at_n_floor"])) == (1000, set(scores))
+    assert scores["fid_4k"] < 0.6 * found["floor"]["fid_4k"]
+    assert found["at_n_floor"]["fid_4k"] == pytest.approx(found["floor"]["fid_4k"], rel=0.1)
+
+
+def test_a_few_samples_are_scored_in_parts_and_as_many_as_the_floor_has_not_again():
+    scorer = Scorer(Noise(8), data(n_fakes=200))
+    test = scorer.reals
+    scored(scorer, test.images[:200], test.labels[:200])
+    assert (scorer.n_floor, scorer.compute_at_floor()) == (200, {})
+    scorer.n_floor, parts, of_part = 60, [], scorer.scores
+    scorer.scores = lambda part: (parts.append(part.features), of_part(part))[1]
+    scorer.compute_at_floor()
+    assert [len(part) for part in parts] == [60] * 3
+    assert len(torch.cat(parts).unique(dim=0)) == 180
+
+
+def test_a_run_leaves_the_floors_own_number_of_images(configure, tmp_path, capsys):
+    words = ["metrics=classifier", "metrics.n_fakes=1200", "objective=fid_1200", "metrics.reference=train"]
+    train.train(configure(*words, "trainer.max_steps=2", *NARROW["mlp"], "model=mlp"))
+    run = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert (run["n_floor"], set(run["at_n_floor"])) == (1000, set(run["floor"]))
+    assert "n = 1,000" in capsys.readouterr().out

@@ -92,12 +92,21 @@ def test_each_pruner_is_one_of_optunas(configure, path):
     assert isinstance(pruner, optuna.pruners.BasePruner)
 
 
+def drawing(**space) -> SimpleNamespace:
+    """A search's space whose parameters all exist always."""
+
+    def draw(suggest) -> list[str]:
+        return [f"{name}={suggest(name, part)}" for name, part in space.items()]
+
+    return SimpleNamespace(parameters=space, draw=draw)
+
+
 def test_workers_draw_the_trials_of_a_seed_whichever_is_first(tmp_path):
     def drawn(place: str) -> set[tuple]:
         study = optuna.create_study(storage=opened(place), sampler=optuna.samplers.RandomSampler(seed=0))
-        space = {name: FloatDistribution(0, 1) for name in "abcdef"}
+        space = drawing(**{name: FloatDistribution(0, 1) for name in "abcdef"})
         job = SimpleNamespace(launch=lambda *_, **__: [SimpleNamespace(return_value=0.0)])
-        workers = Workers(study, job, space=space, fixed=[], n_trials=8, folder=tmp_path)
+        workers = Workers(study, job, space=space, n_trials=8, folder=tmp_path)
         together(lambda _: workers.work(), range(4), n_threads=4)
         return {tuple(trial.params.values()) for trial in study.trials}
 
@@ -166,6 +175,7 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
         "hydra/launcher=local",
         "hydra.sweeper.n_jobs=2",
         "hydra.sweeper.n_trials=5",
+        "hydra.sweeper.max_retries=0",
         "trainer.log_every_n_steps=5",
         threads=None,
         PYTHONPATH=str(tmp_path / "mine"),
@@ -178,8 +188,8 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     raised, left, died, diverged = (trial.user_attrs["failure"] for trial in trials[:4])
     threads = max(1, len(os.sched_getaffinity(0)) // 2)  # the workers share the cores, and have a GPU each
     assert re.fullmatch(f"failed: ArithmeticError {threads} threads, GPU [35]", raised)
-    assert re.fullmatch(r"failed: RuntimeError process \d+ died; see .*_log\.err", left)
-    assert re.fullmatch(r"failed: RuntimeError process \d+ died; see .*_log\.err", died)
+    assert re.fullmatch(r"failed: ProcessDied process \d+ died; see .*_log\.err", left)
+    assert re.fullmatch(r"failed: ProcessDied process \d+ died; see .*_log\.err", died)
     assert diverged == "diverged"
     for failure in (raised, left, died, diverged):
         assert failure in text

@@ -36,7 +36,7 @@ needs_server = pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="ne
 
 
 def read(path: Path) -> dict:
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def sampled(parameter: dict) -> list:
@@ -71,7 +71,7 @@ class TestFiles:
                 assert resolved["ckpt_path"] == "last"
 
     def test_its_header_asks_a_question_and_names_command_runs_and_cost(self, path):
-        header = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
+        header = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
         assert "?" in header.splitlines()[0] + header.splitlines()[1]
         assert f"wandb sweep sweeps/{path.name}" in header
         assert re.search(r"\d+ (to \d+ )?minutes|minutes each", header)

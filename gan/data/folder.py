@@ -9,8 +9,9 @@ import torch
 
 from gan.data.datamodule import ImageData, Images
 from gan.data.decode import decode_image, read_color
-from gan.data.pixel_cache import PixelCache, digest
+from gan.data.pixel_cache import PixelCache
 from gan.data.tree import Tree, find_images
+from gan.files import digest
 
 MOST_CLASSES_SHOWN = 12
 

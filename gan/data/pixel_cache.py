@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
 from gan.data.decode import Unreadable
 from gan.errors import InputError
+from gan.files import digest, read_json, write_whole
 
 VERSION = 1  # of the decoding; part of every key
 MOST_NAMED = 10  # unreadable files in an error
@@ -120,7 +122,7 @@ def run_in_threads(task: Callable[[Path], Any], paths: list[Path], title: str) -
     with ThreadPoolExecutor() as pool:
         chunks = (paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK))
         results = (result for chunk in chunks for result in pool.map(task, chunk))
-        yield from track(results, title, len(paths), transient=True, disable=not sys.stdout.isatty())
+        yield from track(results, escape(title), len(paths), transient=True, disable=not sys.stdout.isatty())
 
 
 def describe_file(path: Path) -> list[Any]:
@@ -139,22 +141,3 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"data.root: {path}: {error.strerror}") from error
-
-
-def digest(parts: Any) -> str:
-    """Return a hash of anything that JSON can write."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a file's content, an empty dict where it is missing or damaged."""
-    with suppress(OSError, ValueError):
-        return json.loads(path.read_text())
-    return {}
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds all of it or none."""
-    with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)

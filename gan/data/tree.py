@@ -168,7 +168,12 @@ def name_classes(directory: Directory, root: Path, ignored: Counter[str]) -> lis
             f"data.root: {directory.images[0]} is beside the class folders "
             f"{', '.join(folder.path.name for folder in directory.folders[:3])}; move it into one of them, or away"
         )
-    return [(path, folder.path.name) for folder in directory.folders for path in folder.all_images()]
+    return [(path, decode_name(folder.path.name)) for folder in directory.folders for path in folder.all_images()]
+
+
+def decode_name(name: str) -> str:
+    """Return a file name, or an argument, as UTF-8 text under any locale; bytes that are none become their codes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def hold_out(images: list[tuple[Path, int]]) -> dict[str, list[tuple[Path, int]]]:

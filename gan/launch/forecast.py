@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
-from rich.console import Console
 
-from gan.display import format_duration
+from gan.display import format_duration, plain_console
 from gan.errors import exit_in_one_line
+from gan.launch.swept_keys import SweptKeys
 from gan.run.threads import choose_threads
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
@@ -33,10 +33,11 @@ class Forecast(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        SweptKeys().on_multirun_start(config)  # a recipe's callbacks come before train.yaml's
         runs = expand_sweep(config)
         n_jobs = config.hydra.launcher.get("n_jobs", 1)
         cells = Counter(tuple(word for word in words if not word.startswith("seed=")) for words in runs)
-        console = Console()
+        console = plain_console()
         with exit_in_one_line(), console.status("timing a few steps of each cell"):
             choose_threads()
             seconds = {words: time_run([*words], config, n_jobs) for words in cells}
@@ -47,15 +48,14 @@ class Forecast(Callback):
         console.print(
             f"{len(runs)} runs, {len(cells)} cells, {at_once}: about {format_duration(total)}, until {end:%H:%M} "
             f"({format_duration(shortest)} to {format_duration(longest)} a run; {TIMED} steps of each cell were timed)",
-            highlight=False,
             soft_wrap=True,
         )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if not any(Path(config.hydra.sweep.dir).glob("*/metrics.json")):
+        if not any(Path(config.hydra.sweep.dir).rglob("metrics.json")):
             return
         command = f"python scripts/report.py --local {shlex.quote(config.hydra.sweep.dir)}"
-        Console().print(f"compare  {command}", highlight=False, markup=False, soft_wrap=True)
+        plain_console().print(f"compare  {command}", soft_wrap=True)
 
 
 def expand_sweep(config: DictConfig) -> list[tuple[str, ...]]:

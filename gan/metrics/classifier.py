@@ -15,7 +15,7 @@ from gan.data.pixels import to_float, with_channels
 from gan.errors import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
-SHA256 = json.loads((WEIGHTS / "sha256.json").read_text())
+SHA256 = json.loads((WEIGHTS / "sha256.json").read_text(encoding="utf-8"))
 
 
 class Network(nn.Module):

@@ -3,6 +3,7 @@
 import sys
 
 import torch
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -33,7 +34,7 @@ def fit(
         jitter = v2.RandomAffine(degrees=8, translate=(0.07, 0.07), scale=(0.9, 1.1))
         used = batches * batch_size
         order = torch.cat([torch.randperm(len(images))[:used] for _ in range(epochs)]).split(batch_size)
-        for indices in track(order, title, transient=True, disable=not sys.stdout.isatty()):
+        for indices in track(order, escape(title), transient=True, disable=not sys.stdout.isatty()):
             x = to_float(jitter(prepare(images[indices], channels)))
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 loss = cross_entropy(network(x)[1], labels[indices])

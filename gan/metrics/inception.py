@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 import torch
@@ -33,6 +34,10 @@ class Inception:
                 f"metrics.weights_path={path}: its sha256 starts with {self.sha256[:8]}, not {SHA256_PREFIX}; "
                 f"expected {Path(URL_INCEPTION_V3).name}"
             )
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity would run what a pickle says
+        except (RuntimeError, UnpicklingError) as error:
+            raise InputError(f"metrics.weights_path={path}: holds more than weights") from error
         self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path)).eval()
         self.num_features, self.knows_classes = 2048, False
         self.name = "inception"

@@ -8,7 +8,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from gan.data.datamodule import ImageData
-from gan.data.pixel_cache import digest
+from gan.files import digest
 from gan.metrics.classifier import Classifier
 from gan.metrics.fitting import fit
 

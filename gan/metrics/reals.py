@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
+from rich.markup import escape
 from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 
 def extract(extractor: Any, images: Images, chosen: Tensor, device: torch.device | str) -> Iterator[Outputs]:
     """Yield an extractor's outputs for the chosen images, a batch at a time, on the CPU."""
-    rows = track(chosen.split(BATCH), f"{extractor.name}: real images", transient=True, disable=not sys.stdout.isatty())
+    title = escape(f"{extractor.name}: real images")
+    rows = track(chosen.split(BATCH), title, transient=True, disable=not sys.stdout.isatty())
     for indices in rows:
         batch, labels = images.__getitems__(indices.tolist())
         features, logits = extractor(batch.to(device))

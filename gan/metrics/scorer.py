@@ -17,9 +17,10 @@ from gan.distributed import gathered, rank
 from gan.errors import InputError
 from gan.metrics.manifold import NEIGHBOURS
 from gan.metrics.reals import extract, keep, kept, key, spread, summarise
-from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, scores
+from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, join, pick, scores
 
 FEWEST = 10  # images or samples that can be scored
+MOST_PARTS, ENOUGH = 4, 1000  # parts of the fakes that are scored like the floor, and how many fakes are enough for it
 CLEAR_GAIN = 0.1  # of the way from chance to certainty, which an extractor that knows the classes passes at least
 VERSION = 1  # of what the scores mean; part of every protocol
 
@@ -29,9 +30,10 @@ log = logging.getLogger(__name__)
 class Scorer:
     """Scores fakes against the real images of one split.
 
-    `extractor` maps uint8 images to (features, logits or None). `floor` holds the scores of as many images of the other
-    split as there are fakes (all, if fewer): what a perfect generator would reach. `protocol` says what the scores
-    mean; only scores of equal protocols may be compared. Statistics of the reals are kept in `cache_dir`.
+    `extractor` maps uint8 images to (features, logits or None). `floor` holds the scores of `n_floor` images of the
+    other split, as many as there are fakes (all, if fewer): what that many fakes of a perfect generator would reach.
+    `protocol` says what the scores mean; only scores of equal protocols may be compared. Statistics of the reals are
+    kept in `cache_dir`.
     Under torch.distributed each process updates with its own batches, and all get the scores of all.
     Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
     """
@@ -97,7 +99,7 @@ class Scorer:
         else:
             self.reference = summarise(self.extractor, self.reals, device)
             chosen = spread(len(self.others), self.n_floor)
-            self.floor = self.scores(list(extract(self.extractor, self.others, chosen, device)))
+            self.floor = self.scores(join(list(extract(self.extractor, self.others, chosen, device))))
             if path:
                 keep(path, self.reference, self.floor)
         if self.conditional and self.num_classes and self.extractor.knows_classes:
@@ -140,14 +142,41 @@ class Scorer:
 
     def compute(self) -> dict[str, float]:
         """Return the scores of all processes' fakes, in the order in which one process would have made them."""
-        turns = zip_longest(*gathered(self.batches))
-        mine = None if rank() else self.scores([batch for turn in turns for batch in turn if batch is not None])
-        return gathered(mine)[0]
+        batches = self.collect()
+        return gathered(None if rank() else self.scores(join(batches)))[0]
 
-    def scores(self, batches: list[Outputs]) -> dict[str, float]:
-        """Return the scores of images whose features came in batches, FID named after their number."""
-        features, logits, labels = zip(*((b.features, b.logits, b.labels) for b in batches), strict=True)
-        joined = Outputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
+    def compute_at_floor(self) -> dict[str, float]:
+        """Return the scores of `n_floor` of the fakes, the mean over a few parts where that is few; {} if it is all.
+
+        FID, recall, coverage, ... depend on the number of images: only these scores compare with the floor's.
+        """
+        batches, n_fakes = self.collect(), self.protocol["n_fakes"]
+        if self.n_floor == n_fakes or sum(len(batch.labels) for batch in batches) != n_fakes:
+            return {}
+        return gathered(None if rank() else self.score_parts(join(batches)))[0]
+
+    def score_parts(self, fakes: Outputs) -> dict[str, float]:
+        """Return the mean scores of parts of `n_floor` fakes, drawn by a fixed seed."""
+        n_parts = min(MOST_PARTS, len(fakes.labels) // self.n_floor, max(1, ENOUGH // self.n_floor))
+        order = torch.randperm(len(fakes.labels), generator=torch.Generator().manual_seed(0))
+        parts = [self.scores(pick(fakes, chosen)) for chosen in order.split(self.n_floor)[:n_parts]]
+        return {name: sum(part[name] for part in parts) / n_parts for name in parts[0]}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what belongs to the scores of the fakes that were last taken in: the floor, both n, the protocol."""
+        return {
+            "floor": self.floor,
+            "n_floor": self.n_floor,
+            "at_n_floor": self.compute_at_floor(),
+            "protocol": self.protocol,
+        }
+
+    def collect(self) -> list[Outputs]:
+        """Return all processes' batches in the order in which one process would have made them."""
+        return [batch for turn in zip_longest(*gathered(self.batches)) for batch in turn if batch is not None]
+
+    def scores(self, joined: Outputs) -> dict[str, float]:
+        """Return the scores of images by their features, FID named after the number of fakes."""
         measured = scores(joined, self.reference, knows_classes=self.extractor.knows_classes)
         if not self.conditional:
             measured.pop("conditional_accuracy", None)

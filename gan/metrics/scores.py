@@ -39,6 +39,18 @@ class Reference:
     class_shares: Tensor
 
 
+def join(batches: list[Outputs]) -> Outputs:
+    """Return batches as one."""
+    features, logits, labels = zip(*((b.features, b.logits, b.labels) for b in batches), strict=True)
+    return Outputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
+
+
+def pick(outputs: Outputs, chosen: Tensor) -> Outputs:
+    """Return the chosen ones of N images, by their numbers (n,)."""
+    logits = None if outputs.logits is None else outputs.logits[chosen]
+    return Outputs(outputs.features[chosen], logits, outputs.labels[chosen])
+
+
 class Features(nn.Identity):
     """Hands features that are already extracted to a torchmetrics metric."""
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gan.models.layers import LogitLayer
+
 
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
@@ -61,7 +63,7 @@ class Discriminator(nn.Module):
             nn.Linear(width, width),
             nn.Dropout(dropout),
             nn.LeakyReLU(0.2),
-            nn.Linear(width, 1),
+            LogitLayer(width, 1),
         )
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:

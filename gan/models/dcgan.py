@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gan.models.layers import (
+    LogitLayer,
     class_vector,
     doublings,
     normal_weights,
@@ -66,7 +67,7 @@ class Discriminator(nn.Module):
                 size = start * 2 ** (n - 1 - i)
                 layers.append(normalisation(norm, outputs, size, size))
             layers.append(nn.LeakyReLU(0.2))
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * start**2, 1))
+        self.body = nn.Sequential(*layers, nn.Flatten(), LogitLayer(widths[-1] * start**2, 1))
         self.apply(normal_weights)
         if norm == "spectral":
             normalise_spectrally(self)

@@ -4,7 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from gan.errors import InputError
-from gan.models.layers import class_vector, normal_weights, normalisation, normalise_spectrally, with_label_planes
+from gan.models.layers import (
+    LogitLayer,
+    class_vector,
+    normal_weights,
+    normalisation,
+    normalise_spectrally,
+    with_label_planes,
+)
 
 
 class Generator(nn.Module):
@@ -70,7 +77,7 @@ class Discriminator(nn.Module):
             nn.Linear(2 * width * end**2, hidden),
             normalisation(norm, hidden),
             nn.LeakyReLU(0.2),
-            nn.Linear(hidden, 1),
+            LogitLayer(hidden, 1),
         )
         self.apply(normal_weights)
         if norm == "spectral":

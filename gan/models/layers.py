@@ -46,18 +46,36 @@ def normalisation(name: str, channels: int, *size: int) -> nn.Module:
 
 
 def normalise_spectrally(network: nn.Module) -> None:
-    """Hold the largest singular value of every convolution and dense layer at 1 (Miyato et al. 2018)."""
+    """Hold the largest singular value of every convolution, dense layer and embedding at 1 (Miyato et al. 2018).
+
+    Initialize them first: afterwards `weight` is a computed copy, and writing to it changes nothing.
+    """
     for layer in list(network.modules()):
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             spectral_norm(layer)
 
 
 def normal_weights(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and batch norm's gains from N(1, 0.02) (Radford et al. 2016, section 4)."""
+    """Draw weights from N(0, 0.02) and the gains of convolutions' batch norm from N(1, 0.02); biases stay torch's.
+
+    Radford et al. 2016, section 4.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+class LogitLayer(nn.Linear):
+    """The dense layer that a discriminator ends in, (N, inputs) to (N, outputs), in float32 also under autocast.
+
+    Losses take differences of logits, of which bfloat16's eight binary digits leave little where logits are large and
+    alike; casting them afterwards brings nothing back.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 class ConditionalBatchNorm2d(nn.Module):

@@ -1,4 +1,7 @@
-"""Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014)."""
+"""Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014).
+
+First weights are torch's: uniform within +-1 / sqrt(fan-in).
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gan.models.layers import class_vector
+from gan.models.layers import LogitLayer, class_vector
 
 
 class Generator(nn.Module):
@@ -45,7 +48,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.body = nn.Sequential(*layers, LogitLayer(widths[-1], 1))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = torch.cat([images.flatten(1), class_vector(labels, self.num_classes)], dim=1)  # (N, C*H*W + num_classes)

@@ -1,11 +1,12 @@
 """Projection discriminator (Miyato & Koyama 2018) for the residual generator of resnet.py."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.errors import InputError
-from gan.models.resnet import initialise, trunk
+from gan.models.layers import LogitLayer, normalise_spectrally
+from gan.models.resnet import initialize, trunk
 
 
 class Discriminator(nn.Module):
@@ -22,11 +23,13 @@ class Discriminator(nn.Module):
                 "model=projection: scores an image by its class, and these have none (unlabelled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = trunk(channels, width, spectral=True)
-        self.psi = spectral_norm(nn.Linear(width, 1))
-        self.v = spectral_norm(nn.Embedding(num_classes, width))
-        self.apply(initialise)
+        self.blocks = trunk(channels, width, image_size)
+        self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
+        self.apply(initialize)
+        nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code
+        normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        phi = relu(self.blocks(images)).sum(dim=(2, 3))  # (N, width)
-        return self.psi(phi).squeeze(1) + (self.v(labels) * phi).sum(dim=1)  # (N,)
+        phi = relu(self.blocks(images)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        with torch.autocast(phi.device.type, enabled=False):  # as in LogitLayer
+            return self.psi(phi).squeeze(1) + (self.v(labels) * phi).sum(dim=1)  # (N,)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
-from gan.models.layers import class_vector, doublings
+from gan.models.layers import LogitLayer, class_vector, doublings
 
 GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of slope 0.2
 
@@ -111,13 +111,13 @@ class Discriminator(nn.Module):
             layers += [Block(outputs, blocks * len(widths)) for _ in range(blocks)]
         basis = nn.Conv2d(widths[-1], widths[-1], start, groups=widths[-1], bias=False)
         self.body = nn.Sequential(*layers, scaled(basis, 1.0), nn.Flatten())
-        self.head = scaled(nn.Linear(widths[-1], features if num_classes else 1, bias=False), 1.0)
+        self.head = scaled(LogitLayer(widths[-1], features if num_classes else 1, bias=False), 1.0)
         self.v = nn.Embedding(num_classes, features) if num_classes else None
         if self.v is not None:
             nn.init.normal_(self.v.weight, std=features**-0.5)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        phi = self.head(self.body(images))  # (N, features), or (N, 1) without classes
+        phi = self.head(self.body(images))  # (N, features), or (N, 1) without classes, float32
         return phi.squeeze(1) if self.v is None else (phi * self.v(labels)).sum(1)  # (N,)
 
 

@@ -5,7 +5,6 @@ One generator and the blocks of three discriminators: sngan, projection and resn
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.models.layers import ConditionalBatchNorm2d, doublings
 
@@ -34,15 +33,12 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Map (N, inputs, H, W) to (N, outputs, H, W), or to half the size with `down`; `first` takes raw pixels."""
 
-    def __init__(
-        self, inputs: int, outputs: int, *, down: bool = False, first: bool = False, spectral: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, *, down: bool = False, first: bool = False) -> None:
         super().__init__()
-        wrap = spectral_norm if spectral else lambda layer: layer
         self.down, self.first = down, first
-        self.conv1 = wrap(nn.Conv2d(inputs, outputs, 3, padding=1))
-        self.conv2 = wrap(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.shortcut = wrap(nn.Conv2d(inputs, outputs, 1)) if down or inputs != outputs else nn.Identity()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else relu(x))
@@ -65,7 +61,8 @@ class Generator(nn.Module):
         self.project = nn.Sequential(nn.Linear(z_dim, width * start**2), nn.Unflatten(1, (width, start, start)))
         self.blocks = nn.ModuleList(GeneratorBlock(width, width, num_classes) for _ in range(n))
         self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
-        self.apply(initialise)
+        self.apply(initialize)
+        nn.init.xavier_uniform_(self.head[2].weight)  # 3x3, but in no residual block
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         x = self.project(z)  # (N, width, start, start)
@@ -74,18 +71,29 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def trunk(inputs: int, width: int, *, spectral: bool = False) -> nn.Sequential:
-    """Return the papers' four blocks, no ReLU behind: (N, inputs, H, W) to (N, width, H/4, W/4)."""
+def trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
+    """Return blocks that halve the size, then two that keep it, no ReLU behind: (N, inputs, H, W) to (N, width, h, w).
+
+    The papers' 32 px are halved twice; larger images as often as it takes to reach h = w <= 8, so that features cover
+    as large a part of the image: three times at 64 px, four times at 128 px.
+    """
+    halvings = 2
+    while image_size / 2**halvings > 8:
+        halvings += 1
     return nn.Sequential(
-        DiscriminatorBlock(inputs, width, down=True, first=True, spectral=spectral),
-        DiscriminatorBlock(width, width, down=True, spectral=spectral),
-        DiscriminatorBlock(width, width, spectral=spectral),
-        DiscriminatorBlock(width, width, spectral=spectral),
+        DiscriminatorBlock(inputs, width, down=True, first=True),
+        *(DiscriminatorBlock(width, width, down=True) for _ in range(halvings - 1)),
+        DiscriminatorBlock(width, width),
+        DiscriminatorBlock(width, width),
     )
 
 
-def initialise(module: nn.Module) -> None:
-    """Draw weights by Glorot & Bengio's uniform rule, with gain sqrt(2) for 3x3 convolutions (both papers' code)."""
+def initialize(module: nn.Module) -> None:
+    """Draw weights by Glorot & Bengio's uniform rule, with gain sqrt(2) for 3x3 convolutions; biases are 0.
+
+    Both papers' code; there the generator's last convolution, which is in no block, has a gain of 1.
+    Acts on plain layers only: of one under spectral norm `weight` is a computed copy.
+    """
     if isinstance(module, nn.Conv2d | nn.Linear):
         gain = 2**0.5 if module.weight.shape[2:] == (3, 3) else 1.0
         nn.init.xavier_uniform_(module.weight, gain)

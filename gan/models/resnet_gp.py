@@ -1,10 +1,11 @@
 """Residual critic of WGAN-GP (Gulrajani et al. 2017, appendix F, CIFAR-10) for the generator of resnet.py."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import with_label_planes
-from gan.models.resnet import initialise, trunk
+from gan.models.layers import LogitLayer, with_label_planes
+from gan.models.resnet import initialize, trunk
 
 
 class Discriminator(nn.Module):
@@ -16,10 +17,11 @@ class Discriminator(nn.Module):
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.blocks = trunk(channels + num_classes, width)
-        self.head = nn.Linear(width, 1)
-        self.apply(initialise)
+        self.blocks = trunk(channels + num_classes, width, image_size)
+        self.head = LogitLayer(width, 1)
+        self.apply(initialize)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
-        return self.head(relu(self.blocks(x)).mean(dim=(2, 3))).squeeze(1)  # (N,)
+        phi = relu(self.blocks(x)).mean(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        return self.head(phi).squeeze(1)  # (N,)

@@ -1,11 +1,11 @@
 """Spectrally normalised residual discriminator (Miyato et al. 2018, table 4) for the generator of resnet.py."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.models.layers import with_label_planes
-from gan.models.resnet import initialise, trunk
+from gan.models.layers import LogitLayer, normalise_spectrally, with_label_planes
+from gan.models.resnet import initialize, trunk
 
 
 class Discriminator(nn.Module):
@@ -17,10 +17,12 @@ class Discriminator(nn.Module):
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.blocks = trunk(channels + num_classes, width, spectral=True)
-        self.psi = spectral_norm(nn.Linear(width, 1))
-        self.apply(initialise)
+        self.blocks = trunk(channels + num_classes, width, image_size)
+        self.psi = LogitLayer(width, 1)
+        self.apply(initialize)
+        normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
-        return self.psi(relu(self.blocks(x)).sum(dim=(2, 3))).squeeze(1)  # (N,)
+        phi = relu(self.blocks(x)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        return self.psi(phi).squeeze(1)  # (N,)

@@ -74,8 +74,8 @@ def clipped(text: str, length: int = 30) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float, label: str) -> None:
-    """Draw a row for each named cell, best on top: its seeds as dots, their mean and spread, and real images."""
+def strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float | None, label: str) -> None:
+    """Draw a row for each named cell, best on top: its seeds as dots, their mean and spread, and any real images."""
     for y, (_, cell) in enumerate(rows):
         colour, marker, _ = cell.look
         spread = (sum((fid - cell.mean) ** 2 for fid in cell.fids) / max(1, len(cell.fids) - 1)) ** 0.5
@@ -89,6 +89,9 @@ def strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float, label: str) ->
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label)
     values = [fid for _, cell in rows for fid in cell.fids]
+    if floor is None:
+        plain_scale(axes.xaxis, values)
+        return
     far = floor < min(values) / FAR
     plain_scale(axes.xaxis, values if far else [floor, *values])
     real_images(axes.axvline, axes.get_xlim()[0] if far else floor)
@@ -109,7 +112,7 @@ def real_images(line: Callable[..., Any], floor: float) -> None:
     line(floor, color=INK, linestyle=(0, (4, 3)), linewidth=1, alpha=0.7)
 
 
-def curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: float, label: str) -> None:
+def curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: float | None, label: str) -> None:
     """Draw FID against an axis of the evaluations: a thin line for each seed, a strong one for their mean."""
     found = {cell.label: [rows for run in cell.runs if (rows := evaluations(run, score))] for cell in cells}
     reached = [row[axis] for seeds in found.values() for rows in seeds for row in rows]
@@ -124,10 +127,12 @@ def curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: float, l
         points = [x / unit for x, _ in mean], [y for _, y in mean]
         width, size = (0.8, 0) if plain else (2, 4.5)
         axes.plot(*points, color=colour, linewidth=width, marker=marker, markersize=size)
-    real_images(axes.axhline, floor)
     axes.set_yscale("log")
-    scores = [row[score] for seeds in found.values() for rows in seeds for row in rows]
-    plain_ticks(axes.yaxis, min([floor, *scores]), max([floor, *scores]))
+    shown = [row[score] for seeds in found.values() for rows in seeds for row in rows]
+    if floor is not None:
+        real_images(axes.axhline, floor)
+        shown.append(floor)
+    plain_ticks(axes.yaxis, min(shown), max(shown))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.set(xlabel={"step": "generator steps"}.get(unit_name, f"{unit_name} of training"), ylabel=label)

@@ -78,7 +78,7 @@ def strips(part: Part) -> list[tuple[str, Markup]]:
     found = []
     for name, pairs in chosen.items():
         title, size = f"Lowest {label(part.score)} by {name}", (4.6, 0.9 + ROWS * len(pairs))
-        data = (pairs, part.floor, label(part.score))
+        data = (pairs, part.line, label(part.score))
         found.append((name, charts.svg(f"p{part.name}-{name}", title, size, charts.strip, *data)))
     return found
 
@@ -91,7 +91,7 @@ def curves(part: Part) -> list[Markup]:
     axes = {"step": "generator steps", "seconds": "time"}
     return [
         charts.svg(
-            f"p{part.name}-{axis}", f"{name} against {words}", (4.6, 3.3), charts.curves, *data, axis, part.floor, name
+            f"p{part.name}-{axis}", f"{name} against {words}", (4.6, 3.3), charts.curves, *data, axis, part.line, name
         )
         for axis, words in axes.items()
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from gan.comparison import table, values
+from gan.comparison import name_at_n_floor, table, values
 from gan.runs import METRICS, Run, by_protocol, cells, history, protocol_id
 
 CHOICES = ("data", "model", "loss")
@@ -57,7 +57,27 @@ class Part:
 
     @property
     def floor(self) -> float:
-        return float(self.rows[self.score].iloc[-1])
+        """What real images score, as many as `reals` says."""
+        return float(self.rows[self.score_of_reals].iloc[-1])
+
+    @property
+    def reals(self) -> str:
+        return str(self.rows["cell"].iloc[-1])
+
+    @property
+    def score_of_reals(self) -> str:
+        """The score itself or, where real images are fewer than the samples, that of as many samples."""
+        return name_at_n_floor(self.runs, self.score)
+
+    @property
+    def line(self) -> float | None:
+        """Where charts have a line for real images; nowhere, if these are fewer than the samples of the cells."""
+        return self.floor if self.score_of_reals == self.score else None
+
+    @property
+    def best_at_n_floor(self) -> float:
+        """What as many samples of the best cell score as there are real images."""
+        return float(self.rows[self.score_of_reals].iloc[0])
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def shorten(members: dict[str, list[Run]]) -> dict[str, str]:
 def evaluations(run: Run, score: str) -> list[dict[str, float]]:
     """Return the evaluations of a run's training, nothing where they were scored under another protocol than it."""
     path = Path(run.name) / METRICS
-    trained = json.loads(path.read_text()).get("protocol") if path.is_file() else None
+    trained = json.loads(path.read_text(encoding="utf-8")).get("protocol") if path.is_file() else None
     rows = history(path.parent) if trained == run.protocol else []
     return [row for row in rows if math.isfinite(row.get(score, math.nan))]
 

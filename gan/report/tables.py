@@ -32,6 +32,7 @@ class Table(NamedTuple):
 def of_cells(part: Part) -> Table:
     """Return gan.comparison's table of a part, real images last."""
     titles = {part.score: label(part.score), f"{part.score} of best": f"{label(part.score)} of best checkpoint"}
+    titles[part.score_of_reals] = label(part.score_of_reals)
     headers = [(titles.get(name, SPELLED.get(name, name)), name not in WORDS) for name in part.rows]
     by_label = {cell.label: cell for cell in part.cells}
     *rows, real = part.rows.to_dict("records")

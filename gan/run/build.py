@@ -13,8 +13,9 @@ from gan.data.datamodule import ImageData
 from gan.gan import GAN
 from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
-from gan.runs import HISTORY
-from gan.trusted import TARGETS
+from gan.run.checkpoints import WholeCheckpoints
+from gan.run.objectives import require_measured
+from gan.trusted import PARTS
 
 N_SHOWN = 100  # samples of a run that is not scored
 
@@ -51,7 +52,7 @@ def build_gan(cfg: DictConfig, data: ImageData) -> GAN:
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
     )
-    check(gan, batch_size=data.batch_size, **shape)
+    check(gan, batch_size=data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     return gan
 
 
@@ -72,9 +73,15 @@ def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
 
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
     """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
-    evaluation = Evaluation(scorer, objective=cfg.objective, history=Path(cfg.run_dir) / HISTORY)
-    callbacks = [evaluation, *build(cfg.callbacks).values()]
-    trainer = build(cfg.trainer, logger=build(cfg.logger) or False, callbacks=callbacks)
+    evaluation = Evaluation(scorer, objective=cfg.objective, folder=Path(cfg.run_dir))
+    if cfg.second_objective:
+        require_measured(cfg.second_objective, evaluation)
+    parts = {
+        "logger": build(cfg.logger) or False,
+        "callbacks": [evaluation, *build(cfg.callbacks).values()],
+        "plugins": [*(build(cfg.trainer.get("plugins")) or []), WholeCheckpoints()],
+    }
+    trainer = build(cfg.trainer, enable_checkpointing=False, **parts)
     check_processes(trainer)
     data.require_batches(trainer.world_size)
     return trainer, evaluation
@@ -87,4 +94,4 @@ def network_shape(cfg: DictConfig, data: ImageData) -> dict[str, int]:
 
 def build(cfg: DictConfig, **options: Any) -> Any:
     """Instantiate a part of a config, by import paths that a config may use."""
-    return instantiate(cfg, _execution_whitelist_=TARGETS, **options)
+    return instantiate(cfg, _execution_whitelist_=PARTS, **options)

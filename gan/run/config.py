@@ -4,8 +4,7 @@ import os
 import random
 import types
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -14,15 +13,30 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.precision import resolve_precision
-from gan.trusted import TARGETS
+from gan.trusted import require_target
 
 SEEDS = 2**32  # what numpy takes
-TYPES = {
+TYPES = {  # of keys that no constructor has
     "metrics.n_fakes": int,
+    "metrics.reference": str,
     "seed": int | None,
+    "conditional": bool,
+    "discriminator_norm": str,
+    "trainer.precision": object,  # auto, too
     "optimizer.lr": float,
     "optimizer.beta1": float,
-}  # of keys that no constructor has
+    "optimizer.beta2": float,
+    **dict.fromkeys(("objective", "second_objective", "ckpt_path", "resume", "cache_dir"), str | None),
+    **dict.fromkeys(("data_dir", "run_dir"), str),
+}
+NAMES = {  # of kinds of values
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    types.NoneType: "null",
+    **dict.fromkeys((list, tuple, Sequence, Iterable), "a list"),
+}
 
 
 def prepare_config(cfg: DictConfig) -> DictConfig:
@@ -59,18 +73,37 @@ def convert(value: Any, key: str, hint: Any) -> Any:
     """Return a value of the config, nested ones too, as its type hint wants it; a dict of hints goes with a dict."""
     if isinstance(value, dict):
         if "_target_" in value:
+            require_target(value["_target_"], key)
             hint = read_hints(value["_target_"])
+        elif hint is not None and not isinstance(hint, dict):
+            require_kind(value, key, hint)
         hints = hint if isinstance(hint, dict) else {}
         names = {name: f"{key}.{name}" if key else name for name in value}
         return {
             name: convert(part, names[name], TYPES.get(names[name], hints.get(name))) for name, part in value.items()
         }
     if isinstance(value, list):
+        require_kind(value, key, hint)
         inner = list_hint(hint)
         return [convert(part, f"{key}[{i}]", inner) for i, part in enumerate(value)]
     if isinstance(value, str):
         value = os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
-    return convert_number(value, key, hint)
+    value = convert_number(value, key, hint)
+    require_kind(value, key, hint)
+    return value
+
+
+def require_kind(value: Any, key: str, hint: Any) -> None:
+    """Raise InputError for a value that is of none of a hint's kinds, where all of these are plain or literal."""
+    kinds = [get_origin(kind) or kind for kind in unpack_union(hint)]
+    choices = [choice for kind in unpack_union(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
+    if hint is None or any(kind not in NAMES and kind is not Literal for kind in kinds) or value in choices:
+        return
+    kind = type(value)
+    if kind in kinds or (kind is int and float in kinds) or (kind is list and "a list" in map(NAMES.get, kinds)):
+        return
+    allowed = [*(NAMES[kind] for kind in kinds if kind in NAMES), *map(str, choices)]
+    raise InputError(f"{key}={show_value(value)}: must be {' or '.join(dict.fromkeys(allowed))}")
 
 
 def convert_number(value: Any, key: str, hint: Any) -> Any:
@@ -85,10 +118,14 @@ def convert_number(value: Any, key: str, hint: Any) -> Any:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (wants_int and value != value // 1):
-        shown = "null" if value is None else value
         allowed = ", or null" if type(None) in kinds else ""
-        raise InputError(f"{key}={shown}: must be a {'whole number' if wants_int else 'number'}{allowed}")
+        raise InputError(f"{key}={show_value(value)}: must be a {'whole number' if wants_int else 'number'}{allowed}")
     return int(value) if wants_int else float(value)
+
+
+def show_value(value: Any) -> str:
+    """Return a value as it is typed on the command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def unpack_union(hint: Any) -> Sequence[Any]:
@@ -106,9 +143,7 @@ def list_hint(hint: Any) -> Any:
 
 
 def read_hints(target: str) -> dict[str, Any]:
-    """Return the type hints of what a `_target_` names, its base classes' too; nothing for what may not be imported."""
-    if not any(fnmatch(target, pattern) for pattern in TARGETS):
-        return {}
+    """Return the type hints of what a `_target_` names, its base classes' too."""
     try:
         found = get_object(target)
         hints = [get_type_hints(base.__init__) for base in reversed(found.__mro__)] if isinstance(found, type) else []

@@ -48,13 +48,14 @@ def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
     return choose_mode(options["mode"])
 
 
-def identify(cfg: DictConfig, data: ImageData) -> DictConfig:
+def identify(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictConfig:
     """Return the config with a hash of the images, the name of the run's cell, and what the run is called in W&B.
 
-    A run that is resumed goes on with the id of the run that left the checkpoint. An id that is asked for must be new,
-    unless a sweep has given it; WANDB_RESUME decides if it is set.
+    `record` are the settings that were others before the run was resumed, which are part of its cell. A run that is
+    resumed in its folder goes on with its id. An id that is asked for must be new, unless a sweep has given it;
+    WANDB_RESUME decides if it is set.
     """
-    config = OmegaConf.to_container(cfg) | {"data_sha256": data.fingerprint()}
+    config = OmegaConf.to_container(cfg) | {"data_sha256": data.fingerprint()} | record
     cell = config["choices"]["cell"] = cell_name(config)
     if not is_tracked(config):
         return OmegaConf.create(config)
@@ -93,13 +94,10 @@ def own_words(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_id(config: dict[str, Any]) -> str | None:
-    """Return the W&B id of the run that is resumed, None for a new run.
-
-    A multirun's run is the same only where the checkpoint is in its own folder.
-    """
+    """Return the W&B id of the run that is resumed in its folder, None for a new run."""
     run_dir, path = Path(config["run_dir"]).resolve(), config["ckpt_path"]
     folder = run_dir if path == "last" else Path(path).resolve().parent.parent if path else None
-    if folder is None or (folder != run_dir and is_multirun()):
+    if folder != run_dir:
         return None
     before = OmegaConf.load(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     if known := (before.get("logger") or {}).get("id"):

@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from gan import tracking
+from gan.errors import InputError
 from gan.search import PRUNED
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,11 @@ class TrialReport(Callback):
 
     announces = True  # the study shows how its runs end
 
-    def __init__(self, *, study_name: str, storage: str, pruner: Any, number: int, objective: str) -> None:
-        self.study_name, self.storage, self.pruner, self.number = study_name, storage, pruner, number
+    def __init__(self, *, study_name: str, storage: str, folder: str, pruner: Any, number: int, objective: str) -> None:
+        from gan.search.storage import find_absolute
+
+        self.study_name, self.storage = study_name, find_absolute(storage, folder)
+        self.pruner, self.number = pruner, number
         self.objective, self.interrupted = objective, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,7 +44,7 @@ class TrialReport(Callback):
 
         try:
             return self.report(trainer)
-        except (SQLAlchemyError, StorageInternalError) as error:
+        except (SQLAlchemyError, StorageInternalError, InputError, OSError) as error:
             log.warning("the study does not hear of step %d: %s", trainer.global_step, error)
             return False
 

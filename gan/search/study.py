@@ -3,30 +3,26 @@
 import functools
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.distributions import check_distribution_compatibility
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import InputError
 from gan.search import storage
+from gan.search.parameters import Parameters
+from gan.search.setting import REMEDY, adopt
+from gan.search.trials import give_second_chances
 
-ALLOWED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*")
+ALLOWED = ("optuna.pruners.*", "optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*", "gan.search.grid.*")
 PATIENCE_S = 10  # with a database out of reach, or one whose tables another process is about to make
-
-Space = dict[str, BaseDistribution]
-
-
-def grid(space: Space) -> dict[str, list[Any]]:
-    """Return the values of each parameter of a space of choices and ranges."""
-    return {name: list(OptunaSweeperImpl._to_grid_sampler_choices(part)) for name, part in space.items()}
 
 
 def made(key: str, part: DictConfig) -> Any:
@@ -37,44 +33,50 @@ def made(key: str, part: DictConfig) -> Any:
         raise InputError(f"{key}: {error}") from error
 
 
-def built(sampler: DictConfig, space: Space) -> BaseSampler:
-    """Return a config's sampler; a grid's values are the space's."""
+def built(sampler: DictConfig, cells: Sequence[dict[str, Any]]) -> BaseSampler:
+    """Return a config's sampler; a grid's is given its cells."""
     own = made("hydra.sweeper.sampler", sampler)
-    return own(grid(space)) if isinstance(own, functools.partial) else own
+    return own(cells) if isinstance(own, functools.partial) else own
 
 
 def opened(
     name: str,
     place: str,
     *,
-    space: Space,
+    parameters: Parameters,
+    setting: dict[str, Any],
+    cells: Sequence[dict[str, Any]],
     sampler: DictConfig,
     pruner: DictConfig,
     directions: list[str],
     objectives: list[str],
     heartbeat_s: int,
+    max_retries: int,
 ) -> optuna.Study:
-    """Return the study of a name at a place, a new one where there is none.
+    """Return the study of a name at a place, a new one where there is none; its failed trials are queued again.
 
     A process that joins a study, or goes on with it, draws by chance what the one that made it draws by a seed: it
     would draw the same. Raises InputError for a sampler or pruner that its values don't make, a storage out of reach,
-    and a study of other parameters.
+    and a study of other parameters or of another setting.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, old as they are
     options = {"study_name": name, "pruner": made("hydra.sweeper.pruner", pruner)}
-    options["sampler"] = built(sampler, space)
+    options["sampler"] = built(sampler, cells)
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            options["storage"] = storage.opened(place, heartbeat_s)
-            study = optuna.create_study(directions=directions, **options)
-            study.set_metric_names(objectives)
-            return study
-        except DuplicatedStudyError:
-            study = optuna.load_study(**options)
-            study.sampler.reseed_rng()
-            check(study, space, directions)
+            options["storage"] = storage.opened(place, heartbeat_s, max_retries)
+            try:
+                study = optuna.create_study(directions=directions, **options)
+                study.set_metric_names(objectives)
+            except DuplicatedStudyError:
+                study = optuna.load_study(**options)
+                study.sampler.reseed_rng()
+                check(study, parameters, directions)
+            if adopt(study, setting):
+                give_second_chances(study, {*parameters})
+            options["storage"].patience_s = storage.PATIENCE_S
             return study
         except (SQLAlchemyError, StorageInternalError) as error:
             if time.monotonic() > deadline:
@@ -82,16 +84,15 @@ def opened(
             time.sleep(1)
 
 
-def check(study: optuna.Study, space: Space, directions: list[str]) -> None:
+def check(study: optuna.Study, space: Parameters, directions: list[str]) -> None:
     """Raise InputError where a study has trials that this search's can't be compared with."""
-    remedy = "give this search a hydra.sweeper.study_name of its own"
     known = [direction.name.lower() for direction in study.directions]
     if known != directions:
-        raise InputError(f"hydra.sweeper.direction={directions}: the study {study.study_name} has {known}; {remedy}")
+        raise InputError(f"hydra.sweeper.direction={directions}: the study {study.study_name} has {known}; {REMEDY}")
     for trial in study.get_trials(deepcopy=False):
         for name in space.keys() & trial.distributions:
             try:
                 check_distribution_compatibility(trial.distributions[name], space[name])
             except ValueError as error:
                 text = f"{name}: the study {study.study_name} has trials with {trial.distributions[name]}, not "
-                raise InputError(f"{text}{space[name]}; {remedy}") from error
+                raise InputError(f"{text}{space[name]}; {REMEDY}") from error

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from gan.display import label, number, short
+from gan.display import label, number, plain_console, short
 
 RESULTS = "optimization_results.yaml"
 
@@ -20,7 +20,7 @@ RESULTS = "optimization_results.yaml"
 def announce(study: Any, n_trials: int) -> None:
     """Print the study's name and how far it is."""
     done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-    Console().print(f"study {study.study_name}: {n_trials} trials, {done} of them done", highlight=False)
+    plain_console().print(f"study {study.study_name}: {n_trials} trials, {done} of them done", soft_wrap=True)
 
 
 def show(study: Any, number: int, ending: str, values: list[float] | None = None) -> None:
@@ -31,13 +31,13 @@ def show(study: Any, number: int, ending: str, values: list[float] | None = None
         ended = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         ended += values if values and not ending else []
         words.append(f"best {min(ended):.2f}" if ended else "")
-    Console().print("  ".join(filter(None, words)), highlight=False, soft_wrap=True)
+    plain_console().print("  ".join(filter(None, words)), soft_wrap=True)
 
 
 @contextmanager
 def live(study: Any, n_trials: int) -> Iterator[None]:
     """Keep a line for each running trial at the end of a terminal: its parameters, its last score, the best so far."""
-    console = Console()
+    console = plain_console()
     if not console.is_terminal:
         yield
         return
@@ -65,12 +65,11 @@ def parameters(trial: Any) -> str:
     return " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
 
 
-def conclude(study: Any, folder: Path, fixed: list[str], objectives: list[str]) -> None:
+def conclude(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
     """Print the best trials' commands; leave their parameters, and plots of the study, in its folder."""
-    console = Console()
+    console = plain_console()
     best = study.best_trials
     if not best:
-        console.print("no trial has ended with a value", highlight=False)
         return
     if len(study.directions) == 1:
         results = {"name": "optuna", "best_params": best[0].params, "best_value": best[0].value}
@@ -78,14 +77,14 @@ def conclude(study: Any, folder: Path, fixed: list[str], objectives: list[str]) 
         solutions = [{"params": trial.params, "values": trial.values} for trial in best]
         results = {"name": "optuna", "solutions": solutions}
     OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
-    kept = [word for word in fixed if not word.startswith(("hparams_search=", "hydra"))]
     for trial in best[:1] if len(study.directions) == 1 else sorted(best, key=lambda trial: trial.values):
-        named = zip(objectives, trial.values, strict=True)
+        named = zip(filter(None, objectives), trial.values, strict=True)
         values = ", ".join(f"{label(name)} {number(name, int(v) if v.is_integer() else v)}" for name, v in named)
-        words = ["python", "train.py", *kept, *(f"{name}={value}" for name, value in trial.params.items())]
-        console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", highlight=False, soft_wrap=True)
-    for path in [folder / RESULTS, *plots(study, folder, [label(name) for name in objectives])]:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        kept = [word for word in space.words(trial.params) if not word.startswith(("hparams_search=", "hydra"))]
+        words = ["python", "train.py", *kept]
+        console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", soft_wrap=True)
+    for path in [folder / RESULTS, *plots(study, folder, [label(name) for name in objectives if name])]:
+        console.print(f"  {path}", soft_wrap=True)
 
 
 def plots(study: Any, folder: Path, names: list[str]) -> list[Path]:

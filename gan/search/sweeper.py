@@ -1,7 +1,6 @@
 """Hydra's Optuna sweeper for studies that can't be lost: resumed, asynchronous, pruned; a failure is one trial's."""
 
 import logging
-import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,12 +9,11 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gan.errors import InputError, reason
+from gan.errors import InputError, exit_in_one_line
 from gan.machine import together
 
 
@@ -23,10 +21,11 @@ class StudySweeper(Sweeper):
     """Runs `n_trials` of a study in all, however often and on however many machines it is started.
 
     Each of `n_jobs` workers takes a trial, launches it as a job that has the trial's number, and takes the next at
-    once. A trial fails alone: by an exception, a value that is not finite, or the death of its process. Workers give
-    a sign of life every `heartbeat_s`; after three missed ones their trials are tried again, by whoever is alive, from
-    the last checkpoint. `storage` is a database's URL or the path of a file, an Optuna journal. The other arguments
-    are hydra-optuna-sweeper's, and `pruner` is one of Optuna's.
+    once. A trial fails alone, by an exception or a value that is not finite; one whose process dies is tried again up
+    to `max_retries` times. Workers give a sign of life every `heartbeat_s`; after three missed ones their trials are
+    tried again, by whoever is alive, from the last checkpoint. `max_failures` in a row end the command, and the next
+    one tries failed trials again. `storage` is a database's URL or the path of a file, an Optuna journal. The other
+    arguments are hydra-optuna-sweeper's, and `pruner` is one of Optuna's.
     """
 
     def __init__(
@@ -40,11 +39,15 @@ class StudySweeper(Sweeper):
         n_trials: int,
         n_jobs: int,
         heartbeat_s: int,
+        max_retries: int,
+        max_failures: int,
         params: DictConfig | None,
     ) -> None:
         directions = [direction] if isinstance(direction, str) else list(direction)
         self.name, self.storage, self.n_trials, self.n_jobs = study_name, storage, n_trials, n_jobs
-        self.options = {"sampler": sampler, "pruner": pruner, "directions": directions, "heartbeat_s": heartbeat_s}
+        self.max_failures = max_failures
+        self.options = {"sampler": sampler, "pruner": pruner, "directions": directions}
+        self.options |= {"heartbeat_s": heartbeat_s, "max_retries": max_retries}
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -59,49 +62,74 @@ class StudySweeper(Sweeper):
                 "add hydra/launcher=local, or leave n_jobs at 1"
             )
 
-    def compose(self, words: list[str]) -> None:
-        """End the command where overrides do not fit the config, as no trial's would."""
-        try:
-            self.loader.load_sweep_config(self.config, words)
-        except HydraException as error:
-            sys.exit("error: " + " ".join(f"{error} {error.__cause__ or ''}".split()))
+    def compose(self, words: list[str]) -> DictConfig:
+        """Return the config of a run with these overrides."""
+        return self.loader.load_sweep_config(self.config, words)
 
     def sweep(self, arguments: list[str]) -> None:
-        from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
-
-        from gan.search import study as studies
         from gan.search.summary import announce, conclude, live
-        from gan.search.workers import Workers
+        from gan.search.workers import StudyEnds
 
-        words = [f"{name}={value}" for name, value in self.params.items()] + arguments
-        space, fixed, others = create_params_from_overrides(words)
-        space = {name: distribution for name, distribution in space.items() if name not in fixed}
-        fixed = [*(f"{name}={value}" for name, value in fixed.items()), *others]
-        self.compose([*(f"{name}={first(part)}" for name, part in space.items()), *fixed])
-        n_trials = self.n_trials
-        if "GridSampler" in self.options["sampler"]._target_:
-            n_trials = min(n_trials, math.prod(map(len, studies.grid(space).values())))
-        objectives = [self.config.objective, self.config.second_objective][: len(self.options["directions"])]
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            study = studies.opened(self.name, self.storage, space=space, objectives=objectives, **self.options)
-        except InputError as error:
-            sys.exit(f"error: {reason(error)}")
-        announce(study, n_trials)
-        workers = Workers(study, self.launcher, space=space, fixed=fixed, n_trials=n_trials, folder=folder)
+        objectives = [self.config.objective, self.config.second_objective]
+        with exit_in_one_line():
+            require_objectives(objectives, self.options["directions"])
+            space, study, workers = self.prepare(arguments, [name for name in objectives if name])
+        announce(study, workers.n_trials)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             if self.in_process:  # in the main thread, where a run takes signals, below its progress bar
                 workers.work()
             else:
-                with live(study, n_trials):
+                with live(study, workers.n_trials):
                     together(lambda _: workers.work(), range(self.n_jobs), n_threads=self.n_jobs)
         except KeyboardInterrupt:
             sys.exit("study stopped; the same command goes on, first with the trials that were running")
-        conclude(study, folder, fixed, objectives)
+        except (StudyEnds, InputError) as error:
+            sys.exit(f"error: {error}")
+        conclude(study, workers.folder, space, objectives)
+        if not any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
+            sys.exit(f"error: no trial has ended with a value; the last one {workers.last_failure or 'diverged'}")
+        if workers.failed:
+            print(f"{len(workers.failed)} trials failed; the same command tries them again")
+
+    def prepare(self, arguments: list[str], objectives: list[str]) -> tuple[Any, Any, Any]:
+        """Return the search's space, its study and the workers on it; raise InputError for what can't be searched."""
+        from gan.search import study as studies
+        from gan.search.setting import describe_setting
+        from gan.search.space import Space
+        from gan.search.storage import find_absolute
+        from gan.search.workers import Workers
+
+        words = [*(f"{name}={value}" for name, value in self.params.items()), *arguments]
+        space = Space(words, self.compose, groups=self.config.hydra.runtime.choices)
+        cells = space.cells() if self.options["sampler"].get("_partial_") else []
+        place = find_absolute(self.storage, Path.cwd())  # a run may change the folder (hydra.job.chdir)
+        folder = Path(self.config.hydra.sweep.dir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        study = studies.opened(
+            self.name,
+            place,
+            parameters=space.parameters,
+            setting=describe_setting(space),
+            cells=cells,
+            objectives=objectives,
+            **self.options,
+        )
+        options = {"n_trials": min(self.n_trials, len(cells) or self.n_trials), "max_failures": self.max_failures}
+        return space, study, Workers(study, self.launcher, space=space, folder=folder, **options)
 
 
-def first(distribution: Any) -> Any:
-    """Return a value of a parameter's."""
-    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+def require_objectives(objectives: list[str | None], directions: list[str]) -> None:
+    """Raise InputError unless there is a direction for each objective, and the first is a distance to be made small."""
+    given = [name for name in objectives if name]
+    if objectives[0] is None:
+        raise InputError("objective=null: a study needs a score to compare; leave out metrics=none")
+    if len(given) != len(directions):
+        raise InputError(
+            f"hydra.sweeper.direction={directions}: must have one for each of {', '.join(given)}"
+            " (second_objective= names the second)"
+        )
+    if unknown := {*directions} - {"minimize", "maximize"}:
+        raise InputError(f"hydra.sweeper.direction={unknown.pop()}: must be minimize or maximize")
+    if directions[0] == "maximize":
+        raise InputError(f"hydra.sweeper.direction=maximize: {given[0]} is a distance, better where it is smaller")

@@ -3,25 +3,27 @@
 import copy
 import logging
 import math
+import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import optuna
 from hydra.plugins.launcher import Launcher
-from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.exceptions import StorageInternalError
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from gan.errors import Preempted, reason
+from gan.errors import Preempted, ProcessDied, reason
 from gan.machine import ENDING
-from gan.runs import HISTORY, LAST
+from gan.runs import BEST, HISTORY, LAST
 from gan.search import PRUNED
-from gan.search.study import Space
+from gan.search.space import Space
+from gan.search.storage import PATIENCE_S
 from gan.search.summary import show
-
-# a trial's user attributes
-FAILURE = "failure"  # why it failed
-SURPLUS = "surplus"  # it was asked for, but not run
+from gan.search.trials import DIVERGED, FAILURE, REFUSED, SURPLUS, counts, find_history, is_twin, queue_again
 
 log = logging.getLogger(__name__)
 
@@ -30,63 +32,109 @@ class TrialFailed(RuntimeError):
     """A trial has failed, alone."""
 
 
+class TrialQueued(RuntimeError):
+    """A trial's process has died; it is tried again, as another trial."""
+
+
+class StudyEnds(Exception):
+    """No further trial is worth its while; says why."""
+
+
 class Workers:
-    """What all workers of this process share: the study, its launcher, and how many trials they have asked for."""
+    """What all workers of this process share: the study, its launcher, and how many trials they have asked for.
+
+    Failed trials do not count towards `n_trials`, but are not replaced by the command in which they failed, and
+    `max_failures` in a row end it. The next command gives them a second chance.
+    """
 
     def __init__(
-        self, study: optuna.Study, launcher: Launcher, *, space: Space, fixed: list[str], n_trials: int, folder: Path
+        self,
+        study: optuna.Study,
+        launcher: Launcher,
+        *,
+        space: Space,
+        n_trials: int,
+        folder: Path,
+        max_failures: int = 5,
     ) -> None:
         self.study, self.launcher = study, launcher
-        self.space, self.fixed, self.n_trials, self.folder = space, fixed, n_trials, folder
+        self.space, self.n_trials, self.folder = space, n_trials, folder
+        self.max_failures = max_failures
         self.lock, self.asked = threading.Lock(), 0
         self.own: set[int] = set()  # numbers of trials that this process has run
+        self.failed: set[int] = set()  # those among them that failed
+        self.in_a_row, self.last_failure, self.lost_since = 0, "", None
         self.told = False
 
     def work(self) -> None:
-        """Run trials until the study has all that it wants and nobody is at one any more."""
+        """Run trials until the study has all that it wants and nobody is at one any more.
+
+        Raises StudyEnds for a mistake that all trials share, and for too many failures in a row.
+        """
         while not ENDING.is_set():
-            with self.lock:
-                wanted = len(self.started()) + self.asked < self.n_trials
-                self.asked += wanted
-            if wanted:
-                self.take()
-                continue
-            running = {trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
-            if not running:
-                return
-            if running - self.own and not self.told:
-                log.info("waiting for trial %s, of another process or of one that has died", sorted(running - self.own))
-                self.told = True
+            try:
+                if self.turn():
+                    return
+                self.lost_since = None
+            except (SQLAlchemyError, StorageInternalError, OSError) as error:  # in the middle of a transaction
+                self.lost_since = self.lost_since or time.monotonic()
+                if time.monotonic() - self.lost_since > PATIENCE_S:
+                    text = f"hydra.sweeper.storage: out of reach for {PATIENCE_S} s: {error}; the same command goes on"
+                    raise StudyEnds(" ".join(text.split())) from error
+                log.warning("the study's storage does not answer, and is asked again: %s", error)
+                ENDING.wait(1)
+
+    def turn(self) -> bool:
+        """Run a trial, or wait for others'; return whether the study is complete."""
+        with self.lock:
+            wanted = len(self.counted()) + self.asked < self.n_trials
+            self.asked += wanted
+        if wanted:
+            self.take()
+            return False
+        running = {trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+        if running - self.own and not self.told:
+            log.info("waiting for trial %s, of another process or of one that has died", sorted(running - self.own))
+            self.told = True
+        if running:
             ENDING.wait(1)
             fail_stale_trials(self.study)
+        return not running
 
     def take(self) -> None:
         """Run the trial that is next."""
+        begun = []
+
+        def objective(trial: Trial) -> float | list[float]:
+            with self.lock:
+                self.asked -= 1  # it is in the storage now
+                begun.append(trial.number)
+            return self.objective(trial)
+
         try:
-            self.study.optimize(self.objective, n_trials=1, catch=(TrialFailed,))
+            self.study.optimize(objective, n_trials=1, catch=(TrialFailed, TrialQueued))
         except ValueError as error:
             if not str(error).startswith("Cannot tell a"):
                 raise
             log.warning("a trial was taken for dead, and is tried again by another worker")
+        finally:
+            if not begun:
+                with self.lock:
+                    self.asked -= 1
 
-    def started(self) -> list[int]:
-        """Return the numbers of the trials that have been started; one that is tried again counts once."""
+    def counted(self) -> list[int]:
+        """Return the numbers of the trials that count, for this command those that failed in it too."""
         trials = self.study.get_trials(deepcopy=False)
-        over = {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
-        over |= {trial.number for trial in trials if trial.state == TrialState.WAITING or SURPLUS in trial.user_attrs}
-        return [trial.number for trial in trials if trial.number not in over]
+        return [trial.number for trial in trials if counts(trial) or trial.number in self.failed]
 
     def objective(self, trial: Trial) -> float | list[float]:
         """Launch a trial's job and return its values; raise TrialPruned, or TrialFailed with the reason."""
         with self.lock:
-            self.asked -= 1  # it is in the storage now
             self.own.add(trial.number)
-            surplus = trial.number not in self.started()[: self.n_trials]
-        if surplus:  # another process has asked for the last one at the same time
-            trial.set_user_attr(SURPLUS, value=True)
+            surplus = trial.number not in self.counted()[: self.n_trials]
+        if surplus or is_twin(self.stored(trial), self.study.get_trials(deepcopy=False)):
+            trial.set_user_attr(SURPLUS, value=True)  # another process has asked at the same time
             raise TrialFailed("the study has all its trials")
-        for before in RetryHeartbeatStaleTrialCallback.retry_history(self.stored(trial))[-1:]:
-            self.carry_over(before, trial.number)
         values, failure = [], ""
         if PRUNED not in trial.user_attrs:  # in a try whose end nobody has seen
             values, failure = self.run(trial)
@@ -95,8 +143,11 @@ class Workers:
         if pruned is not None:
             failure = f"pruned at step {pruned:,}"
         elif len(finite) < len(values):
-            failure = "diverged"
+            failure = DIVERGED
         show(self.study, trial.number, failure, finite)
+        if failure and failure != DIVERGED and pruned is None:
+            self.fail(trial, failure)
+        self.in_a_row = 0
         if pruned is not None:
             raise optuna.TrialPruned
         if failure:
@@ -104,34 +155,73 @@ class Workers:
             raise TrialFailed(failure)
         return values
 
+    def fail(self, trial: Trial, failure: str) -> None:
+        """Note that a trial has failed, and raise TrialFailed, or StudyEnds where the next ones would fail, too."""
+        trial.set_user_attr(FAILURE, failure)
+        with self.lock:
+            self.failed.add(trial.number)
+            self.in_a_row, self.last_failure = self.in_a_row + 1, failure
+            in_a_row = self.in_a_row
+        refused = self.stored(trial).user_attrs.get(REFUSED)
+        others = (other for other in self.study.get_trials(deepcopy=False) if other.number != trial.number)
+        if (
+            refused
+            and not refused.startswith((*self.space.parameters,))
+            and not any(counts(other) and other.state != TrialState.RUNNING for other in others)
+        ):
+            raise StudyEnds(refused)
+        if in_a_row >= self.max_failures:
+            raise StudyEnds(
+                f"{in_a_row} trials in a row have failed (hydra.sweeper.max_failures), the last one: "
+                f"{failure.removeprefix('failed: ')}; the same command tries them again"
+            )
+        raise TrialFailed(failure)
+
     def run(self, trial: Trial) -> tuple[list[float], str]:
-        """Launch a trial's job, and return its values or why it failed; at Ctrl-C see to it that it is tried again."""
+        """Launch a trial's job, and return its values or why it failed.
+
+        Raises TrialQueued for a process that has died, and KeyboardInterrupt at Ctrl-C; both are tried again.
+        """
         with self.lock:  # workers that draw by turns would give the same seed other trials each time
-            params = {name: trial._suggest(name, distribution) for name, distribution in self.space.items()}
-        words = [*(f"{name}={value}" for name, value in params.items()), *self.fixed]
+            words = self.space.draw(trial._suggest)
         if not any(word.startswith("ckpt_path=") for word in words):
             words.append("ckpt_path=last")
         try:
+            for before in find_history(self.stored(trial))[-1:]:
+                self.carry_over(before, trial.number)
             (job,) = self.launcher.launch([words], initial_job_idx=trial.number)
             returned = job.return_value
             return [float(value) for value in (returned if isinstance(returned, list | tuple) else [returned])], ""
         except BaseException as error:
             ended = KeyboardInterrupt | Preempted
             if isinstance(error, ended) or isinstance(error.__context__, ended):  # which Lightning turns into an exit
-                self.study._storage.get_heartbeat_stale_trial_callback()(self.study, self.stored(trial))
+                queue_again(self.study, self.stored(trial))
                 raise KeyboardInterrupt from error
-            text = reason(error) if isinstance(error, Exception) else None
-            return [], "failed: " + (text or " ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]]))
+            if isinstance(error, ProcessDied) and self.study._storage.get_heartbeat_stale_trial_callback()(
+                self.study, self.stored(trial)
+            ):
+                show(self.study, trial.number, f"{error}; it is tried again")
+                raise TrialQueued(str(error)) from error
+            return [], f"failed: {self.explain(trial, error)}"
+
+    def explain(self, trial: Trial, error: BaseException) -> str:
+        """Return why a trial failed, and note in it whether its settings were refused."""
+        text = reason(error) if isinstance(error, Exception) else None
+        if text:
+            trial.set_user_attr(REFUSED, text)
+        return text or " ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
 
     def stored(self, trial: Trial) -> FrozenTrial:
         """Return a trial as the storage has it now."""
         return copy.deepcopy(self.study.get_trials(deepcopy=False)[trial.number])
 
     def carry_over(self, before: int, number: int) -> None:
-        """Give a trial that is tried again the last checkpoint and the history of the try before."""
+        """Give a trial that is tried again the checkpoints and the history of the try before."""
         for run in self.folder.glob(f"{before}-*"):
-            for name in (LAST, HISTORY):
+            for name in (LAST, BEST, HISTORY):
                 if (run / name).is_file():
                     own = run.with_name(f"{number}-{run.name.partition('-')[2]}") / name
                     own.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(run / name, own)
+                    part = own.with_name(f".{own.name}.part")
+                    shutil.copy2(run / name, part)
+                    os.replace(part, own)  # whole, or not at all

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 from rich.table import Table
 
 from gan.data.pixels import to_uint8
+from gan.display import plain_console
 from gan.metrics.manifold import manifold_scores
 from gan.metrics.scorer import Scorer
 from gan.metrics.scores import frechet, inception_score, kernel
@@ -70,4 +70,4 @@ def measure(overrides: list[str], turns: int) -> None:
     table.add_section()
     table.add_row("whole", f"{total:.2f}", "100%")
     table.add_row("real images, the first time", f"{first:.2f}", "")
-    Console().print(table)
+    plain_console().print(table)

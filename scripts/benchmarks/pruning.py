@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 from rich.table import Table
+
+from gan.display import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on
@@ -35,7 +36,7 @@ def measure(overrides: list[str], turns: int) -> None:
         again = f"{statistics.mean(row['again']):.1f} ± {statistics.stdev(row['again']):.1f}"
         states = [str(row["states"].count(state)) for state in ("PRUNED", "FAIL")]
         table.add_row(str(turn), name, f"{row['images']:,}", f"{row['best']:.1f}", again, *states)
-    Console().print(table)
+    plain_console().print(table)
     pairs = [(rows[turn, "percentile"], rows[turn, "none"]) for turn in range(turns)]
     shares = [pruned["images"] / whole["images"] for pruned, whole in pairs]
     print(f"images with pruning: {statistics.mean(shares):.0%} of those without; by turn", percentages(shares))
@@ -57,7 +58,7 @@ def search(turn: int, name: str, overrides: list[str]) -> dict:
     sweep = [f"hydra.sweep.dir={folder}", f"hydra.sweeper.sampler.seed={turn}", "hydra.sweeper.n_jobs=2"]
     storage = f"sqlite:///{folder}/study.db"
     run("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *PRUNERS[name], *RUN, *sweep, *overrides)
-    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text(encoding="utf-8"))
     if len(retrained(folder)) < len(SEEDS.split(",")):
         shutil.rmtree(folder / "again", ignore_errors=True)  # of an interrupted command
         words = [f"{key}={value}" for key, value in best["best_params"].items()]
@@ -84,4 +85,4 @@ def run(*words: str) -> None:
 
 
 def scores(path: Path) -> dict[str, float]:
-    return json.loads(path.read_text())["scores"]
+    return json.loads(path.read_text(encoding="utf-8"))["scores"]

@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from joblib import cpu_count
-from rich.console import Console
 from rich.table import Table
+
+from gan.display import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 RUN = ["trainer=cpu", "logger=none", "metrics=none", "trainer.max_steps=300", "trainer.val_check_interval=100000"]
@@ -38,7 +39,7 @@ def measure(overrides: list[str], turns: int) -> None:
     table = Table("threads", "idle", "one busy process a core", title=f"images/s, median of {turns} turns")
     for choice in CHOICES:
         table.add_row(choice, *(f"{statistics.median(rates[choice, load]):,.0f}" for load in ("idle", "busy")))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def images_per_second(overrides: list[str], variables: dict[str, str]) -> float:
@@ -48,7 +49,7 @@ def images_per_second(overrides: list[str], variables: dict[str, str]) -> float:
     with TemporaryDirectory() as folder:
         words = [sys.executable, TRAIN, *RUN, *overrides, f"hydra.run.dir={folder}"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment)
-        scores = json.loads(Path(folder, "metrics.json").read_text())["scores"]
+        scores = json.loads(Path(folder, "metrics.json").read_text(encoding="utf-8"))["scores"]
     return scores["images_seen"] / scores["seconds"]
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import optuna
-from rich.console import Console
 from rich.table import Table
+
+from gan.display import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 N_JOBS, N_TRIALS = 2, 32
@@ -33,7 +34,7 @@ def measure(overrides: list[str], turns: int) -> None:
     table = Table("sweeper", "idle, median", "least", "most", title=title)
     for name, shares in idle.items():
         table.add_row(name, *(f"{share:.1%}" for share in (statistics.median(shares), min(shares), max(shares))))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def share_idle(folder: Path, words: list[str], chance: random.Random) -> float:

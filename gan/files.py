@@ -1,0 +1,45 @@
+"""Files that a reader finds whole or not at all, and names for what they depend on."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replace_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what was written to it takes the place of `path` unless an error ends it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)  # which writing does not say
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: bytes | memoryview | str) -> None:
+    """Write a file, text as UTF-8, so that a reader finds all of it or what was there before."""
+    with replace_whole(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a file's content, an empty dict where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def digest(parts: Any) -> str:
+    """Return a hash of anything that JSON can write, whatever the order of keys."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,80 @@
+"""train.py's command line before Hydra reads it: home folders, searches, and runs that go on."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gan.errors import InputError
+from gan.runs import CONFIG, LAST
+from gan.sweeps import literal
+from gan.trusted import is_setting, load_plain
+
+OVERRIDES = "overrides"  # in a run's config: the words that it was started with
+UNSET = (None, "", "null")
+
+
+def complete_words(words: list[str]) -> list[str]:
+    """Return a command's words as Hydra is to read them; raise InputError for a resume that can't be."""
+    words = with_first_words([expand_home(word) for word in words])
+    options = {word.partition("=")[0] for word in words}
+    if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
+        words.append("--multirun")  # which a config group cannot ask for itself
+    return words
+
+
+def expand_home(word: str) -> str:
+    """Return an override with ~ for the home folder in its value, which a shell expands at the start of a word only."""
+    key, sign, value = word.partition("=")
+    return key + sign + os.path.expanduser(value) if value == "~" or value.startswith("~/") else word
+
+
+def with_first_words(words: list[str]) -> list[str]:
+    """Return a command's words with those that a run was started with in front, where they resume one.
+
+    `resume=DIR`, and `ckpt_path=` with the last checkpoint of a run's folder, continue that run in its folder; another
+    checkpoint of a run starts a new one from there with the same settings. Later words win over the first command's.
+    Raises InputError for a folder without a run.
+    """
+    given = {get_key(word): word.partition("=")[2].strip("'\"") for word in words if "=" in word}
+    folder, path = given.get("resume"), given.get("ckpt_path")
+    if folder in UNSET and path in (*UNSET, "last"):
+        return words
+    if {"-m", "--multirun", "hparams_search"} & {*words, *given}:
+        raise InputError("resume, ckpt_path: continue one run, not a multirun; start each by itself")
+    if folder and path:
+        raise InputError(f"resume={folder}: can't be combined with ckpt_path={path}; leave one of them out")
+    run_dir = Path(folder).expanduser() if folder else Path(path).expanduser().parent.parent
+    recorded = read_config(run_dir)
+    if recorded is None:
+        if not folder:
+            return words  # training says what is wrong with the path
+        raise InputError(f"resume={folder}: holds no run: {run_dir / CONFIG} is missing")
+    continues = folder is not None or Path(path).name == Path(LAST).name
+    if continues and not (run_dir / LAST).is_file():
+        raise InputError(f"resume={folder}: {run_dir / LAST} is missing; the run ended before its first checkpoint")
+    if continues and "hydra.run.dir" in given:
+        raise InputError(f"hydra.run.dir={given['hydra.run.dir']}: a resumed run stays in {run_dir}; leave it out")
+    own = [word for word in words if get_key(word) not in ("resume", "ckpt_path")] if continues else words
+    strange = [word for word in recorded.get(OVERRIDES, []) if not is_setting(word.partition("=")[0])]
+    if strange:
+        raise InputError(
+            f"{run_dir / CONFIG}: {strange[0]} sets nothing of a run, and is not repeated; remove it there"
+        )
+    replaced = {get_key(word) for word in own} | {"seed", "hparams_search", "run_dir"}
+    first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
+    first += [] if "seed" in given else [f"seed={recorded['seed']}"]
+    place = ["ckpt_path=last", f"hydra.run.dir={literal(str(run_dir))}"] if continues else []
+    return [*first, *own, *place]
+
+
+def get_key(word: str) -> str:
+    """Return the key of an override, without Hydra's signs to add or remove it."""
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def read_config(run_dir: Path) -> dict[str, Any] | None:
+    """Return the config that a run has filed, None where there is none."""
+    path = run_dir / CONFIG
+    return OmegaConf.to_container(load_plain(path)) if path.is_file() else None

@@ -1,0 +1,32 @@
+"""What a run measures, known before it trains: the values that it can return to a sweeper."""
+
+import torch
+
+from gan.callbacks import Evaluation
+from gan.errors import InputError
+
+FACTS = ("images_seen", "generator_steps", "seconds", "diverged")
+COST = ("generator_parameters", "discriminator_parameters", "flops_per_step")
+SCORES = ("kid", "precision", "recall", "density", "coverage")
+
+
+def require_measured(name: str, evaluation: Evaluation) -> None:
+    """Raise InputError for a second objective that a run with this evaluation does not measure."""
+    allowed = list_measured(evaluation)
+    if name not in allowed:
+        raise InputError(f"second_objective={name}: must be one of {', '.join(allowed)}, or null for none")
+
+
+def list_measured(evaluation: Evaluation) -> list[str]:
+    """Return the names of all values that a run measures, its scores first."""
+    scorer = evaluation.scorer
+    if not scorer:
+        return [*COST, *FACTS]
+    names = [scorer.fid_name, *SCORES]
+    with torch.inference_mode():
+        _, logits = scorer.extractor(scorer.reals.images[:1])
+    if logits is not None:
+        names.append("inception_score")
+    if scorer.extractor.knows_classes:
+        names += ["conditional_accuracy", "class_distance"] if scorer.conditional else ["class_distance"]
+    return [*names, f"{evaluation.objective}_best", *COST, *FACTS]

@@ -1,0 +1,56 @@
+"""The parameters of a search: read from overrides, their values, and why some are refused."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from gan.errors import InputError
+
+# what the values of a study mean; a parameter that changes it would compare what can't be compared
+MEANING = ("objective", "second_objective", "metrics.", "data._target_", "data.dataset", "data.root")
+MEANING += ("data.image_size", "data.channels")
+
+Parameters = dict[str, BaseDistribution]
+
+
+def parse(words: Iterable[str]) -> tuple[Parameters, dict[str, str]]:
+    """Return the parameters and the fixed words of overrides by key, of each key the last."""
+    last = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides([*words])}
+    try:
+        parameters = create_params_from_overrides([override.input_line for override in last.values()])[0]
+    except (AssertionError, ValueError, NotImplementedError) as error:
+        raise InputError(f"a parameter of the search: {error}") from error
+    return parameters, {name: override.input_line for name, override in last.items() if name not in parameters}
+
+
+def assign(values: dict[str, Any]) -> list[str]:
+    """Return values as overrides."""
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def list_ends(part: BaseDistribution) -> list[Any]:
+    """Return values of a parameter: all of a choice, the ends of a range; one where there is no other."""
+    if isinstance(part, CategoricalDistribution):
+        return [*part.choices]
+    return [part.low] if part.single() else [part.low, part.high]
+
+
+def list_values(name: str, part: BaseDistribution) -> list[Any]:
+    """Return all values of a parameter; raise InputError for one that has no steps."""
+    try:
+        return list(OptunaSweeperImpl._to_grid_sampler_choices(part))
+    except ValueError as error:
+        raise InputError(f"{name}: {part} has no steps; a grid needs choice(...) or range(...)") from error
+
+
+def require_same_meaning(name: str, changed: Iterable[str]) -> None:
+    """Raise InputError for a parameter that changes what the values of a study mean, by the keys that it changes."""
+    found = next((key for key in sorted(changed) if key.startswith(MEANING)), None)
+    if found:
+        raise InputError(
+            f"{name}: changes {found}, and the scores of one study must mean the same; compare such runs by -m, or "
+            "give each its own study"
+        )

@@ -1,0 +1,57 @@
+"""The setting of a study: what all its trials share, and another command must share to add trials to it."""
+
+import json
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from gan.cell import is_incidental
+from gan.errors import InputError
+from gan.search.space import Space
+from gan.search.trials import counts, find_history
+
+SETTING = "setting"  # a study's user attribute
+REMEDY = "give this search a hydra.sweeper.study_name of its own"
+
+ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # that differ between the machines of a study
+SHARED = ("seed", "data.root", "second_objective")  # between seeds of a cell these differ, between trials they don't
+
+
+def describe_setting(space: Space) -> dict[str, Any]:
+    """Return what a search's trials share: all that is built, the seed and data among it, and what is searched."""
+    shared = space.describe(*ELSEWHERE)
+    kept = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
+    return json.loads(json.dumps(kept, default=str))
+
+
+def adopt(study: optuna.Study, setting: dict[str, Any]) -> bool:
+    """Store a setting in a study without one, or without a result; return whether it was the study's before.
+
+    Raises InputError, with what differs, where the study has results of another setting.
+    """
+    known = study.user_attrs.get(SETTING)
+    if known == setting:
+        return True
+    if known is not None and any(matters(trial) for trial in study.get_trials(deepcopy=False)):
+        names = [name for name in known.keys() | setting.keys() if name_value(name, known) != name_value(name, setting)]
+        shown, *others = sorted(names, key=lambda name: (name.endswith("_target_"), name))
+        more = f" (also {', '.join(others)})" if others else ""
+        raise InputError(
+            f"{name_value(shown, setting)}{more}: the study {study.study_name} has trials with "
+            f"{name_value(shown, known)}; {REMEDY}"
+        )
+    study.set_user_attr(SETTING, setting)
+    return False
+
+
+def matters(trial: optuna.trial.FrozenTrial) -> bool:
+    """Return whether a trial has begun, and was made by its study's setting."""
+    return counts(trial) or (trial.state == TrialState.WAITING and bool(find_history(trial)))
+
+
+def name_value(name: str, setting: dict[str, Any]) -> str:
+    """Return a key and its value as they are typed, for one that is not there that it isn't."""
+    value = setting.get(name)
+    text = "null" if value is None else ", ".join(value) if name == "parameters" else str(value)
+    return f"{name}={text}" if name in setting else f"no {name}"

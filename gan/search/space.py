@@ -1,0 +1,158 @@
+"""What a search varies, what it keeps, and which of both exist for the choices that a trial has drawn."""
+
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from gan.errors import InputError
+from gan.run.built import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
+from gan.search.parameters import assign, list_ends, list_values, parse, require_same_meaning
+
+TRIED = 200  # combinations of choices in which a parameter is looked for before it is called dead
+
+
+class Setting(NamedTuple):
+    """Of one combination of choices: the fixed words that exist, and the keys that each parameter changes."""
+
+    words: list[str]
+    changed: dict[str, set[str]]
+
+
+class Space:
+    """The overrides of a search: parameters to draw, and words that all trials share; of a key's words the last counts.
+
+    A trial draws its config groups first, then the parameters that exist for them and change what is built: R1's gamma
+    is neither drawn nor given where `penalty=none` was. Fixed words are left out by the same rule. `groups` names all
+    config groups.
+    Raises InputError for words that fit no combination of choices, and for parameters that change nothing in any.
+    """
+
+    def __init__(self, words: Iterable[str], compose: Compose, *, groups: Container[str]) -> None:
+        self.compose_config = compose
+        self.settings: dict[tuple[Any, ...], Setting] = {}
+        self.parameters, self.fixed = parse(words)
+        self.groups = [name for name in self.parameters if name in groups]
+        self.others = [name for name in self.parameters if name not in groups]
+        self.always = [word for name, word in self.fixed.items() if name.startswith(("+", "~")) or name in groups]
+        self.check_groups()
+        self.check_others()
+
+    def compose(self, words: list[str]) -> DictConfig:
+        """Return a run's config with its hydra node; raise InputError where the words don't fit."""
+        try:
+            return self.compose_config(words)
+        except HydraException as error:
+            raise in_one_line(error) from error
+
+    def build(self, values: dict[str, Any], words: list[str]) -> dict[str, Any]:
+        """Return what parameters' values and fixed words build."""
+        return describe_built(self.compose([*words, *assign(values)]))
+
+    def setting(self, chosen: dict[str, Any]) -> Setting:
+        """Return what exists for a choice of each config group."""
+        key = tuple(chosen.values())
+        if key not in self.settings:
+            self.settings[key] = self.find_setting(chosen)
+        return self.settings[key]
+
+    def find_setting(self, chosen: dict[str, Any]) -> Setting:
+        base = self.compose([*self.always, *assign(chosen)])
+        words = [word for name, word in self.fixed.items() if word in self.always or has_key(base, name)]
+        ends = {n: list_ends(self.parameters[n]) for n in self.others if n.startswith("+") or has_key(base, n)}
+        values = chosen | {name: first for name, (first, *_) in ends.items()}
+        built, changed = self.build(values, words), {}
+        for name, (_, *others) in ends.items():
+            found = (differences(built, self.build(values | {name: other}, words)) for other in others)
+            changed[name] = next(filter(None, found), None) or set()
+            require_same_meaning(name, changed[name])
+            if others and not changed[name]:
+                del changed[name]
+        return Setting(words, changed)
+
+    def draw(self, suggest: Callable[[str, BaseDistribution], Any]) -> list[str]:
+        """Return the overrides of a trial, whose values `suggest` gives by a parameter's name and distribution."""
+        chosen = {name: suggest(name, self.parameters[name]) for name in self.groups}
+        words, names = self.setting(chosen)
+        return [*assign(chosen | {name: suggest(name, self.parameters[name]) for name in names}), *words]
+
+    def words(self, values: dict[str, Any]) -> list[str]:
+        """Return the overrides of a trial that has drawn these values."""
+        return [*assign(values), *self.setting(self.first() | {n: values[n] for n in self.groups if n in values}).words]
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Give each combination of the groups' choices."""
+        choices = (self.parameters[name].choices for name in self.groups)
+        return (dict(zip(self.groups, each, strict=True)) for each in itertools.product(*choices))
+
+    def neighbors(self) -> Iterator[dict[str, Any]]:
+        """Give combinations of the groups' choices: the first, those that differ from it in one group, then others."""
+        first = self.first()
+        yield first
+        for name in self.groups:
+            yield from (first | {name: choice} for choice in self.parameters[name].choices[1:])
+        yield from itertools.islice(self.combinations(), TRIED)
+
+    def first(self) -> dict[str, Any]:
+        """Return the first choice of each group."""
+        return {name: self.parameters[name].choices[0] for name in self.groups}
+
+    def check_groups(self) -> None:
+        """Raise InputError for a group whose choices all build the same, and a range of a group's."""
+        for name in self.groups:
+            if not isinstance(self.parameters[name], CategoricalDistribution):
+                raise InputError(f"{name}: is a config group; give its options as choice(...)")
+        for name in self.groups:
+            choices = self.parameters[name].choices
+            if len(choices) > 1 and not any(self.compare(name, chosen) for chosen in self.neighbors()):
+                raise refuse_dead(name)
+
+    def compare(self, name: str, chosen: dict[str, Any]) -> set[str]:
+        """Return the keys in which a group's choices differ, beside these of other groups."""
+        first, *others = ({**chosen, name: choice} for choice in self.parameters[name].choices)
+        built = self.build(first, self.always)
+        found = next(filter(None, (differences(built, self.build(other, self.always)) for other in others)), set())
+        require_same_meaning(name, found)
+        return found
+
+    def check_others(self) -> None:
+        """Raise InputError for a parameter or a fixed word that exists, or changes anything, for no choices."""
+        dead, unused = {*self.others}, {*self.fixed}
+        for chosen in self.neighbors():
+            words, names = self.setting(chosen)
+            dead -= {*names}
+            unused = {name for name in unused if self.fixed[name] not in words}
+            if not dead and not unused:
+                return
+        for name in (name for name in self.fixed if name in unused):
+            self.compose(
+                [*self.always, *assign(self.first()), self.fixed[name]]
+            )  # raises, with what may have been meant
+        for name in (name for name in self.others if name in dead):
+            self.compose([*self.always, *assign(self.first() | {name: list_ends(self.parameters[name])[0]})])
+            raise refuse_dead(name)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Return the values of each distinct trial of a grid; raise InputError for a parameter without steps."""
+        values = {name: list_values(name, part) for name, part in self.parameters.items()}
+        found = []
+        for chosen in self.combinations():
+            names = [*self.setting(chosen).changed]
+            found += [chosen | dict(zip(names, row, strict=True)) for row in itertools.product(*map(values.get, names))]
+        return found
+
+    def describe(self, *incidental: str) -> dict[str, Any]:
+        """Return what all trials share: what is built beside the parameters, and the names of these.
+
+        Groups are at their first choice; the words `incidental` replace what may differ between machines.
+        """
+        words, changed = self.setting(self.first())
+        values = self.first() | {name: list_ends(self.parameters[name])[0] for name in changed}
+        built = self.build(values, [*words, *incidental])
+        varied = {*itertools.chain(*changed.values())}
+        absent = {name: word for name, word in self.fixed.items() if word not in words}
+        shared = {name: value for name, value in built.items() if name not in varied}
+        return shared | absent | {"parameters": sorted(self.parameters)}

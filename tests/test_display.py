@@ -1,0 +1,64 @@
+"""What is printed is what was meant: brackets, codes of emoji, and letters that a terminal does not have."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+
+from gan.display import show, show_places, show_run
+from gan.results import show_notes
+from gan.search import summary
+from tests.conftest import ROOT
+
+ODD = "penalty=[r1,r2] [/x] [bold]b[/bold] :dog: [link=a"
+
+
+def job(value: object, status: JobStatus = JobStatus.COMPLETED) -> JobReturn:
+    ended = JobReturn(status=status)
+    ended.return_value = value
+    return ended
+
+
+def print_study(folder: Path) -> None:
+    study = optuna.create_study(study_name=ODD)
+    study.add_trial(
+        optuna.create_trial(params={ODD: 1}, distributions={ODD: optuna.distributions.IntDistribution(1, 1)}, value=1.0)
+    )
+    summary.announce(study, 1)
+    summary.show(study, 0, f"failed: {ODD}")
+    summary.conclude(study, folder, [ODD], ["fid"])
+
+
+@pytest.mark.parametrize(
+    ("printed", "times"),
+    [
+        (lambda folder: show_run(1, ODD, job(RuntimeError(ODD), JobStatus.FAILED)), 2),
+        (lambda folder: show_run(1, ODD, job(1.0)), 1),
+        (lambda folder: show_places({"samples": [Path(ODD)]}), 1),
+        (lambda folder: show_notes([ODD]), 1),
+        (lambda folder: show({"scores": {ODD: 1.0}}), 1),
+        (print_study, 5),
+    ],
+)
+def test_values_paths_and_errors_are_printed_as_they_are(tmp_path, capsys, monkeypatch, printed, times):
+    monkeypatch.setattr(summary, "plots", lambda *_: [])
+    monkeypatch.setattr("gan.display.label", str)
+    printed(tmp_path)
+    assert capsys.readouterr().out.count(ODD) == times
+
+
+def test_everything_is_printed_by_the_plain_console():
+    """Another one would take `[...]` for markup."""
+    files = [*(ROOT / "gan").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py"]
+    assert [path.name for path in files if "Console(" in path.read_text(encoding="utf-8")] == ["display.py"]
+
+
+def test_letters_that_a_terminal_lacks_are_shown_by_their_codes():
+    ascii_only = os.environ | {"PYTHONUTF8": "0", "LC_ALL": "C"}
+    code = "from gan.display import plain_console as p; print(chr(0x732b)); p().print(chr(0x2503), chr(0xb1))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ascii_only, capture_output=True, text=True)
+    assert done.stdout == "\\u732b\n\\u2503 \\xb1\n", done.stderr
