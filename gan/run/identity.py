@@ -32,8 +32,8 @@ def connect(cfg: DictConfig) -> DictConfig:
         return cfg
     options = own_words(config["logger"])
     options["save_dir"] = options.get("save_dir") or config["run_dir"]
-    if not rank_zero_only.rank:  # which logs for all
-        options["mode"] = check_account(options, is_multirun=is_multirun())
+    is_first = not rank_zero_only.rank  # the process that logs for all
+    options["mode"] = check_account(options, is_multirun=is_multirun()) if is_first else "disabled"
     return OmegaConf.create(config | {"logger": options})
 
 
