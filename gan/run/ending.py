@@ -11,7 +11,7 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from gan.errors import Preempted, explain, reason
+from gan.errors import Preempted, exit_in_one_line, explain, reason
 from gan.files import write_whole
 from gan.signals import last_words
 
@@ -28,11 +28,13 @@ def end_run(error: Exception) -> NoReturn:
     if reason(error) is None:
         with suppress(OSError):
             write_whole(Path(hydra.runtime.output_dir, TRACEBACK), "".join(traceback.format_exception(error)))
-    if hydra.mode == RunMode.MULTIRUN and not is_job:
-        if isinstance(error, Preempted):
-            raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
-        if hydra.sweeper._target_.endswith(".BasicSweeper"):  # which reports the first failure only, in the end
-            log.error(explain(error))
-    if hydra.mode != RunMode.MULTIRUN and isinstance(error, Preempted) and int(os.environ.get("LOCAL_RANK", 0)):
-        sys.exit()  # the first process says it; Lightning would kill that one for a failure of this one
+    if hydra.mode != RunMode.MULTIRUN:
+        if isinstance(error, Preempted) and int(os.environ.get("LOCAL_RANK", 0)):
+            sys.exit()  # the first process says it; Lightning would kill that one for a failure of this one
+        with exit_in_one_line():
+            raise error
+    if not is_job and isinstance(error, Preempted):
+        raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
+    if not is_job and hydra.sweeper._target_.endswith(".BasicSweeper"):  # which says why the first failed, in the end
+        log.error(explain(error))
     raise error
