@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import train
 from gan.errors import Preempted, reason
 from gan.run import build
-from gan.signals import SIGNALS
+from gan.signals import SIGNALS, catch_signals
 from tests.conftest import NARROW
 
 RUN = ["model=mlp", *NARROW["mlp"], "trainer.val_check_interval=10", "ckpt_path=last"]
@@ -29,14 +29,26 @@ class Signalled(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def run(configure, *overrides, number=0, step=-1):
+class SignalledIn(Signalled):
+    """Sends it as a hook is called: of an evaluation, or of the save that an earlier signal has brought about."""
+
+    def __init__(self, number: int, hook: str, step: int) -> None:
+        super().__init__(number, step)
+        setattr(self, hook, self.send)
+
+    def send(self, trainer, *_):
+        if trainer.global_step >= self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def run(configure, *overrides, number=0, step=-1, hook=None):
     """Train with a signal on its way, and return the generator's weights."""
     before = [signal.getsignal(n) for n in SIGNALS]
     built = build.instantiate
 
     def with_signal(cfg, **given):
         if "callbacks" in given:
-            given["callbacks"].append(Signalled(number, step))
+            given["callbacks"].append(SignalledIn(number, hook, step) if hook else Signalled(number, step))
         return built(cfg, **given)
 
     cfg = configure(*RUN, *overrides)
@@ -61,6 +73,59 @@ def test_a_preempted_run_saves_its_last_step_and_ends_as_if_left_alone(configure
     assert all(torch.equal(resumed[name], alone[name]) for name in alone)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
     assert steps == [10, 20]
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_validation_start", "on_validation_end"])
+def test_an_evaluation_that_is_due_or_has_begun_comes_first(configure, hook, tmp_path):
+    """A state saved before it would skip it."""
+    step = 9 if hook == "on_train_batch_start" else 10
+    with pytest.raises(Preempted, match=r"preempted at step 1[01];"):
+        run(configure, number=signal.SIGUSR1, step=step, hook=hook)
+    resumed = run(configure)
+    alone = run(configure, f"run_dir={tmp_path}/alone")
+    assert all(torch.equal(resumed[name], alone[name]) for name in alone)
+    lines = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("run", "alone")]
+    ours, theirs = ([json.loads(line) | {"seconds": 0} for line in each] for each in lines)
+    assert ours == theirs
+
+
+def test_a_second_ctrl_c_waits_for_a_file_that_is_being_written(configure, tmp_path):
+    class Save(SignalledIn):
+        def on_save_checkpoint(self, trainer, *_):
+            os.kill(os.getpid(), self.number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.test_interruption.SignalledIn", Save)
+        with pytest.raises(Preempted, match="preempted at step 4"):
+            run(configure, number=signal.SIGINT, step=3, hook="on_train_batch_start")
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+
+
+@pytest.fixture
+def caught():
+    """Signals are caught as train.py catches them."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    catch_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    catch_signals.__globals__["early"].clear()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_while_the_run_does_not_train_ends_it_in_one_line(configure, caught, number, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "build_data", lambda _: os.kill(os.getpid(), number))
+        with pytest.raises(SystemExit, match=rf"^stopped: {signal.Signals(number).name} came while the run did not"):
+            run(configure)
+
+
+def test_one_of_several_processes_lets_training_decide(configure, caught, monkeypatch):
+    """The others would wait for it for ever."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    os.kill(os.getpid(), signal.SIGUSR1)
+    with pytest.raises(Preempted, match="preempted at step 1;"):
+        run(configure)
 
 
 def test_slurms_sigterm_preempts_but_that_of_a_wandb_agent_stops_early(configure, monkeypatch, tmp_path):

@@ -98,10 +98,13 @@ def test_a_process_that_ends_to_be_started_again_is(tmp_path):
 def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
     process = start(tmp_path, "seed=0,1,2", "trainer.max_steps=1000000", launcher=launcher)
     running = {"basic": 1, "local": 2}[launcher]
-    while len(list(tmp_path.glob("sweep/[0-9]-*/checkpoints/last.ckpt"))) < running:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=30)
+    try:
+        while len(list(tmp_path.glob("sweep/[0-9]-*/checkpoints/last.ckpt"))) < running:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()  # its processes see that and end
     assert process.returncode == 1
     assert "Traceback" not in text
     assert text.splitlines()[-1].startswith("stopped: ")

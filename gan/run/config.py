@@ -1,5 +1,6 @@
 """A run's config as people type it, made ready to build from: its paths, numbers, seed and precision."""
 
+import math
 import os
 import random
 import types
@@ -122,7 +123,7 @@ def convert_number(value: Any, key: str, hint: Any) -> Any:
     if value is None and type(None) in kinds:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (wants_int and value != value // 1):
+    if not is_number or not math.isfinite(value) or (wants_int and value != value // 1):
         allowed = ", or null" if type(None) in kinds else ""
         raise InputError(f"{key}={show_value(value)}: must be a {'whole number' if wants_int else 'number'}{allowed}")
     return int(value) if wants_int else float(value)
