@@ -116,6 +116,17 @@ def test_an_id_that_is_asked_for_must_be_new_unless_the_run_is_known(named, monk
     assert named().logger.resume == "allow"
 
 
+def test_an_id_is_refused_where_a_run_of_another_cell_has_it(named, monkeypatch, tmp_path):
+    """Offline too, where no server knows of it."""
+    leave(tmp_path / "outputs" / "mnist-mlp-bce" / "abc-1", "abc-1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc-1")
+    own = f"run_dir={tmp_path}/outputs/mnist-mlp-hinge/abc-1"
+    with pytest.raises(InputError, match=r"WANDB_RUN_ID=abc-1: is the id of the run in .*mnist-mlp-bce"):
+        named(own)
+    assert named(own, "ckpt_path=last").logger.id == "abc-1"
+    assert named(f"run_dir={tmp_path}/outputs/mnist-mlp-bce/abc-1").logger.id == "abc-1"
+
+
 @pytest.mark.parametrize("run_id", ["abc123", "mnist-hinge-0", "a-b-c"])
 def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_id, monkeypatch):
     last = leave(tmp_path / "run", run_id)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import uuid
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
@@ -160,6 +162,27 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
         same = next(run for run in part if run.config["seed"] == local_run.config["seed"])
         assert (same.scores["fid_200"], same.best) == (local_run.scores["fid_200"], local_run.best)
         assert same.cell == local_run.cell
+
+
+def test_a_disabled_run_leaves_nothing_and_ends_well(configure, offline):
+    train.train(configure(*SMALL, "logger.mode=disabled", "trainer.max_steps=2"))
+    assert (offline / "run" / "metrics.json").is_file()
+    assert not folders(offline)
+
+
+@pytest.mark.parametrize("end", [tracking.Preempted("now"), ValueError("wrong"), None])
+def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(offline, tmp_path, end):
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
+    with suppress(type(end) if end else ZeroDivisionError), tracking.run(logger, {"seed": 0}):
+        (service,) = psutil.Process().children()
+        service.kill()
+        service.wait()
+        if end:
+            raise end
+    wandb.teardown()
+    *_, last = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime_ns)
+    codes = {record.exit.exit_code for record in records(next(last.glob("*.wandb"))) if record.HasField("exit")}
+    assert codes == {1 if end else 0}
 
 
 @pytest.mark.parametrize("group", ["R1, day 2", "ablation/größer: [/x]"])
