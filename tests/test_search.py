@@ -266,8 +266,9 @@ def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
 def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, launcher, number):
     """By Ctrl-C, kill, and kill -9; a run goes on in the folder of the trial that is its next try."""
     folder = tmp_path / "study"
-    words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1", "trainer.val_check_interval=50"]
-    process = start(folder, *words, "trainer.max_steps=1000000")
+    words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1"]
+    words += ["trainer.val_check_interval=50", "trainer.max_steps=400"]
+    process = start(folder, *words)
     until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
     os.kill(process.pid, number)
     text, _ = process.communicate(timeout=30)
@@ -278,7 +279,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
         assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.WAITING]
     until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
     (before,) = folder.glob("0-*/history.jsonl")
-    text, _ = start(folder, *words, "trainer.max_steps=500").communicate(timeout=100)
+    text, _ = start(folder, *words).communicate(timeout=100)
     assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.COMPLETE], text
     (after,) = folder.glob("1-*/history.jsonl")
     assert after.read_text().startswith(before.read_text())
