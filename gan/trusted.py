@@ -85,7 +85,7 @@ TARGETS = (  # of a command line: what starts runs, too
     *PARTS,
     *("gan.cluster.ClusterLauncher", "gan.machine.MachineLauncher", "gan.launch.forecast.Forecast"),
     *("gan.launch.account.Account", "gan.launch.swept_keys.SweptKeys"),
-    "gan.search.sweeper.StudySweeper",
+    *("gan.search.sweeper.StudySweeper", "gan.search.grid.CellSampler"),
 )
 
 

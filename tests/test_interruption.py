@@ -10,6 +10,7 @@ from pytorch_lightning import Callback
 from safetensors.torch import load_file
 
 import train
+from gan.data.datamodule import ImageData
 from gan.errors import Preempted, reason
 from gan.run import build
 from gan.signals import SIGNALS, catch_signals
@@ -118,6 +119,18 @@ def test_a_signal_while_the_run_does_not_train_ends_it_in_one_line(configure, ca
         patch.setattr(build, "build_data", lambda _: os.kill(os.getpid(), number))
         with pytest.raises(SystemExit, match=rf"^stopped: {signal.Signals(number).name} came while the run did not"):
             run(configure)
+
+
+def test_lightning_takes_no_signals(configure, monkeypatch):
+    """Its handler would exchange with other processes from wherever this one is."""
+    before, seen = [signal.getsignal(number) for number in SIGNALS], []
+    for name in ("train_dataloader", "val_dataloader"):
+        own = getattr(ImageData, name)
+        look = lambda data, own=own: seen.append([signal.getsignal(n) for n in SIGNALS]) or own(data)  # noqa: E731
+        monkeypatch.setattr(ImageData, name, look)
+    run(configure, "trainer.max_steps=1")
+    assert seen == [before] * len(seen)
+    assert len(seen) >= 2
 
 
 def test_one_of_several_processes_lets_training_decide(configure, caught, monkeypatch):
