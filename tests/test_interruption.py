@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import train
 from gan.data.datamodule import ImageData
 from gan.errors import Preempted, reason
+from gan.gan import GAN
 from gan.run import build
 from gan.signals import SIGNALS, catch_signals
 from tests.conftest import NARROW
@@ -181,3 +182,16 @@ def test_a_run_that_is_stopped_is_scored_and_saved(configure, tmp_path):
     scores = json.loads((tmp_path / "run/metrics.json").read_text())["scores"]
     assert scores["generator_steps"] == 14
     assert scores["fid_200"] > 0
+
+
+def test_the_last_save_holds_the_random_state_of_trainings_end(configure, monkeypatch, tmp_path):
+    """The GPU's is out of reach by then: the networks have left it."""
+
+    def read(gan):
+        gpu = torch.tensor([gan.global_step], dtype=torch.uint8) if gan.trainer.training else None
+        return {"cpu": torch.get_rng_state(), "cuda": gpu}
+
+    monkeypatch.setattr(GAN, "read_random_state", read)
+    run(configure)
+    (states,) = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["random_states"]
+    assert states["cuda"].tolist() == [20]
