@@ -41,6 +41,10 @@ class Interruption(Callback):
         self.received: set[int] = set()
         self.taken_over: dict[int, Any] = {}
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Lightning's own handler of SIGTERM broadcasts while the other processes are in other exchanges: a hang
+        trainer._signal_connector.register_signal_handlers = lambda: None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def receive(number: int, _: Any) -> None:
             if number == signal.SIGINT and number in self.received and not self.saving:
@@ -49,7 +53,7 @@ class Interruption(Callback):
 
         self.received |= early
 
-        # in place of Lightning's, which raises, and of a launcher's, which do not wait for the end of a step
+        # in place of a launcher's, which do not wait for the end of a step
         self.taken_over = {number: signal.signal(number, receive) for number in SIGNALS}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

@@ -10,7 +10,9 @@ from pytorch_lightning import Callback
 from safetensors.torch import load_file
 
 import train
+from gan.data.datamodule import ImageData
 from gan.errors import Preempted, reason
+from gan.gan import GAN
 from gan.run import build
 from gan.signals import SIGNALS, catch_signals
 from tests.conftest import NARROW
@@ -120,6 +122,18 @@ def test_a_signal_while_the_run_does_not_train_ends_it_in_one_line(configure, ca
             run(configure)
 
 
+def test_lightning_takes_no_signals(configure, monkeypatch):
+    """Its handler would exchange with other processes from wherever this one is."""
+    before, seen = [signal.getsignal(number) for number in SIGNALS], []
+    for name in ("train_dataloader", "val_dataloader"):
+        own = getattr(ImageData, name)
+        look = lambda data, own=own: seen.append([signal.getsignal(n) for n in SIGNALS]) or own(data)  # noqa: E731
+        monkeypatch.setattr(ImageData, name, look)
+    run(configure, "trainer.max_steps=1")
+    assert seen == [before] * len(seen)
+    assert len(seen) >= 2
+
+
 def test_one_of_several_processes_lets_training_decide(configure, caught, monkeypatch):
     """The others would wait for it for ever."""
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -168,3 +182,16 @@ def test_a_run_that_is_stopped_is_scored_and_saved(configure, tmp_path):
     scores = json.loads((tmp_path / "run/metrics.json").read_text())["scores"]
     assert scores["generator_steps"] == 14
     assert scores["fid_200"] > 0
+
+
+def test_the_last_save_holds_the_random_state_of_trainings_end(configure, monkeypatch, tmp_path):
+    """The GPU's is out of reach by then: the networks have left it."""
+
+    def read(gan):
+        gpu = torch.tensor([gan.global_step], dtype=torch.uint8) if gan.trainer.training else None
+        return {"cpu": torch.get_rng_state(), "cuda": gpu}
+
+    monkeypatch.setattr(GAN, "read_random_state", read)
+    run(configure)
+    (states,) = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["random_states"]
+    assert states["cuda"].tolist() == [20]
