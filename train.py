@@ -5,10 +5,7 @@ import sys
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import CompactHydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gan.cluster import ClusterLauncher
@@ -17,7 +14,7 @@ from gan.machine import MachineLauncher
 from gan.run.command_line import complete_words
 from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
-from gan.signals import catch_signals, last_words
+from gan.signals import catch_signals
 from gan.trusted import TARGETS
 
 
@@ -61,35 +58,23 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
 def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
-    """Run `train`; an error that the user can mend ends a single run in one line."""
-    from gan.errors import Preempted, reason
+    """Run `train`, and end in one line where it raises."""
+    from gan.run.ending import end_run
 
     catch_signals()
     try:
         return train(cfg)
     except Exception as error:
-        if last_words:
-            sys.exit(last_words[0])
-        line = reason(error)
-        if line is None or HydraConfig.get().mode == RunMode.MULTIRUN:
-            if isinstance(error, Preempted) and "SUBMITIT_EXECUTOR" not in os.environ:
-                raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
-            raise
-        if isinstance(error, Preempted) and int(os.environ.get("LOCAL_RANK", 0)):
-            sys.exit()  # the first process says it; Lightning would kill that one for a failure of this one
-        sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {line}")
+        end_run(error)
 
 
 if __name__ == "__main__":
     for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
         Plugins.instance().register(plugin)
-    with exit_in_one_line():
-        sys.argv[1:] = complete_words(sys.argv[1:])
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises what it can't do, and does not print it
     try:
         with exit_in_one_line():
+            sys.argv[1:] = complete_words(sys.argv[1:])
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises its errors, and does not print them
             main()
-    except CompactHydraException as error:
-        sys.exit("\n".join(filter(None, (str(error), str(error.__cause__ or "")))))
     except KeyboardInterrupt as error:
         sys.exit(f"stopped: {error.__cause__ or 'runs that were training are saved as far as they were'}")

@@ -50,7 +50,7 @@ def show(run: dict[str, Any]) -> None:
         averaged = {"generator": {"ema": "EMA"}.get(run["protocol"]["generator"], "raw")}
         console.print(text.format(**run["protocol"] | averaged), soft_wrap=True)
     if at_n_floor:
-        text = f"n = {n:,}       scores depend on the number of images: real images compare with as many samples"
+        text = f"{f'n = {n:,}':<11} scores depend on the number of images: real images compare with as many samples"
         console.print(text, soft_wrap=True)
 
 

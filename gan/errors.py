@@ -1,10 +1,12 @@
 """Errors that are the caller's to mend, and how they are shown: one line, without a traceback."""
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR", "0").lower() not in ("", "0", "false")  # as for Hydra's errors
 MACHINE = {  # what a machine refuses, and the remedy
     errno.ENOSPC: "the disk is full; make room, then resume=FOLDER continues the run",
     errno.EDQUOT: "the disk quota is used up; make room, then resume=FOLDER continues the run",
@@ -70,13 +72,28 @@ def refuse_of_machine(error: BaseException) -> str | None:
     return f"{MACHINE[code]} ({', '.join(names) or text[:150] or type(error).__name__})"
 
 
+def explain(error: BaseException) -> str:
+    """Return one line for any error; of one that nobody foresaw, its type and how to see where it came from."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    line = reason(error)
+    if line is not None:
+        return line
+    if isinstance(error, HydraException):
+        parts = [str(error).partition("Config search path:")[0]]
+        parts += [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
+        return " ".join(" ".join(parts).split())
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]} (HYDRA_FULL_ERROR=1 shows where)"
+
+
 @contextmanager
 def exit_in_one_line() -> Iterator[None]:
-    """End the process with one line and status 1 at an error that the caller can mend; others keep their traceback."""
+    """End the process with one line and status 1 at an error; with its traceback where HYDRA_FULL_ERROR asks for it."""
     try:
         yield
     except Exception as error:
-        line = reason(error)
-        if line is None:
+        if WANTS_TRACEBACK:
             raise
-        sys.exit(f"error: {line}")
+        sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {explain(error)}")

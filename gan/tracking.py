@@ -82,7 +82,13 @@ class RunLogger(WandbLogger):
         for end in (wandb.finish, wandb.teardown):
             with suppress(ConnectionError):
                 end()
-        self._experiment = wandb.init(**self._wandb_init | {"id": self._experiment.id, "resume": "allow"})
+        mode = (
+            "offline"
+            if not self._experiment.offline and silence(self._experiment.settings.base_url)
+            else self._wandb_init["mode"]
+        )
+        same = {"id": self._experiment.id, "resume": "allow", "mode": mode}
+        self._experiment = wandb.init(**self._wandb_init | same)
 
 
 def wandb_logger(*, save_dir: str, mode: str | None = None, **options: Any) -> RunLogger:
@@ -119,8 +125,7 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
         add_to_config(logger, config)
         yield
     except Preempted:
-        logger.experiment.mark_preempting()
-        finish(logger, 1)
+        finish(logger, 1, is_preempted=True)
         raise
     except BaseException:
         finish(logger, 1)
@@ -129,10 +134,15 @@ def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
 
 
 @lasting
-def finish(logger: RunLogger, exit_code: int) -> None:
-    """Close the run; where the server does not take all of it in time, say how to upload the rest."""
+def finish(logger: RunLogger, exit_code: int, *, is_preempted: bool = False) -> None:
+    """Close the run; a sweep hands a preempted one to the next agent.
+
+    Where the server does not take all of it in time, a warning says how to upload the rest.
+    """
     folder = Path(logger.experiment.dir).parent
     try:
+        if is_preempted:
+            logger.experiment.mark_preempting()
         wandb.finish(exit_code=exit_code)
     except TimeoutError:
         log.warning(

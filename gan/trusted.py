@@ -108,7 +108,8 @@ def require_target(target: Any, key: str, allowed: Sequence[str] = PARTS) -> Non
         return
     name, library = f"{key}._target_" if key else "_target_", str(target).split(".")[0]
     shown = [pattern for pattern in allowed if pattern.split(".")[0] == library]
-    shown = shown or dict.fromkeys(f"{pattern.rpartition('.')[0]}.*" for pattern in allowed)
+    shown = shown or (list(allowed) if len(allowed) < 6 else [])
+    shown = shown or [f"parts of {', '.join(sorted({pattern.split('.')[0] for pattern in allowed}))}"]
     raise InputError(
         f"{name}={target}: not an import path that a config may use; it may name {', '.join(shown)} (the list is in "
         "gan/trusted.py), and modules of your own in a folder on PYTHONPATH"

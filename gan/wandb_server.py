@@ -106,7 +106,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, pydantic.ValidationError):
         names = ["_".join(map(str, part["loc"])).upper().replace("RUN_TAGS", "TAGS") for part in error.errors()]
         return "; ".join(f"WANDB_{name}: {part['msg']}" for name, part in zip(names, error.errors(), strict=True))
-    return f"W&B: {' '.join(str(error).split())}"
+    return f"W&B: {' '.join(str(error).split()).rstrip('.')}"
 
 
 def is_best_of_group(run: Any, key: str, value: float, protocol_id: str | None) -> bool:

@@ -49,7 +49,7 @@ ACTING = [
     ["metrics.reference=train"],
     ["objective=kid"],
     ["metrics=own"],
-    ["+callbacks.mean._target_=pytorch_lightning.callbacks.StochasticWeightAveraging"],
+    ["+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping"],
 ]
 
 
@@ -82,7 +82,7 @@ def test_every_callback_of_the_suite_watches_and_no_other_is_taken_to():
         names = set(yaml.safe_load(path.read_text())) - {"defaults"}
         assert names
         assert all(is_incidental(f"callbacks.{name}.checkpoint") for name in names), path
-    assert not is_incidental("callbacks.mean._target_")
+    assert not is_incidental("callbacks.stop._target_")
 
 
 @pytest.mark.parametrize(

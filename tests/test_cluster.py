@@ -177,7 +177,7 @@ def test_agents_in_an_array_finish_a_sweep_though_one_is_requeued(tmp_path):
     assert "preempted at step" in logs
     for run in runs:
         assert run.summary["generator_steps"] == 3000
-        history = tmp_path / "outputs" / run.group / run.id / "history.jsonl"
+        history = tmp_path / "outputs" / run.config["choices"]["group"] / run.id / "history.jsonl"
         steps = [json.loads(line)["step"] for line in history.read_text().splitlines()]
         assert steps == [500, 1000, 1500, 2000, 2500, 3000]
         logged = [row["trainer/global_step"] for row in run.scan_history() if row.get("fid_200")]

@@ -79,4 +79,3 @@ def test_choices_are_plain_strings_and_make_the_group(configure):
         "loss": "hinge",
         "group": "mnist_5k-mlp-hinge",
     }
-    assert (cfg.logger.group, cfg.logger.name) == ("mnist_5k-mlp-hinge", "mnist_5k-mlp-hinge-seed3")

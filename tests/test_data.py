@@ -237,3 +237,9 @@ def test_torchvisions_own_letters_have_no_empty_class(tmp_path):
 def test_a_batch_must_fit_the_data(batch_size, n_critic):
     with pytest.raises(InputError, match=rf"data\.batch_size={batch_size}: .*(at least 1|there are 4,000)"):
         MNIST5k(**GREY | {"batch_size": batch_size}, n_critic=n_critic).setup()
+
+
+def test_images_that_make_no_step_for_every_process_are_refused():
+    data = ready(MNIST5k(**GREY | {"image_size": 28, "batch_size": 2500}))
+    with pytest.raises(InputError, match=r"data.batch_size=2500: .* times 2 processes, so at least 5,000 .* are 4,000"):
+        data.require_batches(2)

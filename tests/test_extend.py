@@ -58,7 +58,7 @@ def test_a_loss_and_a_model_in_a_folder_of_ones_own(tmp_path):
     done = command(*own, "loss=tempered", *small, env=on_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]["generator_steps"] == 3
-    crossed = command(*own, "loss=rpgan", "penalty=[r1,r2]", *small, env=on_path)
+    crossed = command(*own[:2], f"hydra.run.dir={tmp_path}/other", "loss=rpgan", "penalty=[r1,r2]", *small, env=on_path)
     assert crossed.returncode == 0, crossed.stderr
     generate = ["--run", tmp_path / "run", "--count", "4"]
     drawn = command(*generate, script="scripts/generate.py", cwd=tmp_path, env=on_path)

@@ -1,15 +1,16 @@
 """Who a run is in W&B: what the command line, the environment and a resumed run's folder say, in this order."""
 
 import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from PIL import Image
 
 from gan.cell import cell_name
-from gan.data.datamodule import Images
-from gan.data.datasets import digits
+from gan.data.folder import Folder
 from gan.errors import InputError
 from gan.run.config import prepare_config
 from gan.run.identity import connect, identify
@@ -115,6 +116,17 @@ def test_an_id_that_is_asked_for_must_be_new_unless_the_run_is_known(named, monk
     assert named().logger.resume == "allow"
 
 
+def test_an_id_is_refused_where_a_run_of_another_cell_has_it(named, monkeypatch, tmp_path):
+    """Offline too, where no server knows of it."""
+    leave(tmp_path / "outputs" / "mnist-mlp-bce" / "abc-1", "abc-1")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc-1")
+    own = f"run_dir={tmp_path}/outputs/mnist-mlp-hinge/abc-1"
+    with pytest.raises(InputError, match=r"WANDB_RUN_ID=abc-1: is the id of the run in .*mnist-mlp-bce"):
+        named(own)
+    assert named(own, "ckpt_path=last").logger.id == "abc-1"
+    assert named(f"run_dir={tmp_path}/outputs/mnist-mlp-bce/abc-1").logger.id == "abc-1"
+
+
 @pytest.mark.parametrize("run_id", ["abc123", "mnist-hinge-0", "a-b-c"])
 def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_id, monkeypatch):
     last = leave(tmp_path / "run", run_id)
@@ -139,11 +151,20 @@ def test_several_runs_that_go_on_from_one_checkpoint_are_several(named, tmp_path
     HydraConfig.instance().cfg = None
 
 
-def test_two_sets_of_images_are_two_groups_wherever_they_are(named):
-    images, labels = digits()
-    sets = [Images(images[:40], labels[:40]), Images(images[:40], labels[:40]), Images(images[40:80], labels[40:80])]
-    one, same, other = (named(data=SimpleNamespace(fingerprint=each.fingerprint)).logger.group for each in sets)
-    assert one == same != other
+def test_two_image_folders_are_two_groups_and_a_copy_is_none(named, tmp_path):
+    for name, value in (("cats", 0), ("dogs", 200)):
+        for i in range(4):
+            path = tmp_path / "images" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (value, 10 * i, 0)).save(path)
+    shutil.copytree(tmp_path / "images", tmp_path / "copy")
+    groups = {}
+    for name in ("images/cats", "images/dogs", "copy/cats"):
+        data = Folder(root=str(tmp_path / name), channels=3, image_size=8, batch_size=1)
+        data.setup()
+        groups[name] = named("data=folder", f"data.root={tmp_path / name}", data=data).logger.group
+    assert groups["images/cats"] == groups["copy/cats"] != groups["images/dogs"]
+    assert all(group.startswith("folder-mlp-bce-") for group in groups.values())
 
 
 def test_another_logger_or_none_is_left_alone(configure, monkeypatch):
@@ -156,5 +177,5 @@ def test_another_logger_or_none_is_left_alone(configure, monkeypatch):
 def test_only_the_first_process_asks_the_server(named, monkeypatch):
     monkeypatch.setattr("gan.run.identity.rank_zero_only", SimpleNamespace(rank=1))
     monkeypatch.setattr("gan.wandb_server.choose_mode", lambda mode: pytest.fail("asked"))
-    assert named().logger.mode is None
+    assert named().logger.mode == "disabled"
     assert "WANDB_MODE" not in os.environ

@@ -324,10 +324,10 @@ def test_names_are_text_whatever_they_hold(tmp_path):
 
 
 @pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
-def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys):
+def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys, tmp_path):
     small = ["logger=wandb", "logger.project=test-report", "trainer.val_check_interval=10", *NARROW["mlp"], "model=mlp"]
     for loss in ("bce", "hinge"):
-        train.train(configure(*small, f"loss={loss}"))
+        train.train(configure(*small, f"loss={loss}", f"run_dir={tmp_path}/{loss}"))
     train.train(configure(*small, "metrics=classifier", "metrics.n_fakes=300", "objective=fid_300"))
     capsys.readouterr()
     publish("test-report", None)

@@ -9,7 +9,6 @@ import torch
 import torch.distributed as processes
 from torch import nn
 
-import train
 from gan.data.datamodule import Images
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
@@ -17,7 +16,6 @@ from gan.errors import InputError
 from gan.metrics import reals
 from gan.metrics.classifier import SHA256, Classifier
 from gan.metrics.scorer import Scorer
-from tests.conftest import NARROW
 
 
 class Pixels:
@@ -278,9 +276,14 @@ def test_a_few_samples_are_scored_in_parts_and_as_many_as_the_floor_has_not_agai
     assert len(torch.cat(parts).unique(dim=0)) == 180
 
 
-def test_a_run_leaves_the_floors_own_number_of_images(configure, tmp_path, capsys):
-    words = ["metrics=classifier", "metrics.n_fakes=1200", "objective=fid_1200", "metrics.reference=train"]
-    train.train(configure(*words, "trainer.max_steps=2", *NARROW["mlp"], "model=mlp"))
-    run = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
-    assert (run["n_floor"], set(run["at_n_floor"])) == (1000, set(run["floor"]))
-    assert "n = 1,000" in capsys.readouterr().out
+def test_an_unconditional_run_shares_the_floor_and_refuses_a_classifier_of_other_images(tmp_path):
+    """Without labels for G there is no accuracy to report; whether the extractor knows these images still shows."""
+    for conditional in (False, True):
+        scorer = Scorer(Classifier(weights_path="mnist"), data(), conditional=conditional, cache_dir=str(tmp_path))
+        scorer.measure_reals()
+        assert ("conditional_accuracy" in scorer.floor) == conditional
+    other = data()
+    for images in other.splits.values():
+        images.images = 255 - images.images.flip(2)
+    with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was made for other images"):
+        Scorer(Classifier(weights_path="mnist"), other, conditional=False).measure_reals()

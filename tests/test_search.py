@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,8 +26,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 import train
+from gan.errors import InputError
 from gan.machine import together
+from gan.run.build import build_data, build_scorer, build_trainer
+from gan.run.config import prepare_config
+from gan.run.objectives import list_measured
 from gan.search.storage import opened
+from gan.search.sweeper import require_objectives
 from gan.search.workers import Workers
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 
@@ -266,8 +271,9 @@ def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
 def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, launcher, number):
     """By Ctrl-C, kill, and kill -9; a run goes on in the folder of the trial that is its next try."""
     folder = tmp_path / "study"
-    words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1", "trainer.val_check_interval=50"]
-    process = start(folder, *words, "trainer.max_steps=1000000")
+    words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1"]
+    words += ["trainer.val_check_interval=50", "trainer.max_steps=400"]
+    process = start(folder, *words)
     until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
     os.kill(process.pid, number)
     text, _ = process.communicate(timeout=30)
@@ -278,7 +284,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
         assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.WAITING]
     until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
     (before,) = folder.glob("0-*/history.jsonl")
-    text, _ = start(folder, *words, "trainer.max_steps=500").communicate(timeout=100)
+    text, _ = start(folder, *words).communicate(timeout=100)
     assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.COMPLETE], text
     (after,) = folder.glob("1-*/history.jsonl")
     assert after.read_text().startswith(before.read_text())
@@ -383,6 +389,58 @@ def test_more_workers_than_the_launcher_has_is_one_line(tmp_path):
     assert process.returncode == 1
     assert text.strip().startswith("error: hydra.sweeper.n_jobs=2: Hydra's basic launcher runs one job at a time")
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_what_a_run_measures_is_known_before_it_trains(configure, conditional):
+    words = ["model=mlp", *NARROW["mlp"], f"conditional={conditional}", "trainer.max_steps=2"]
+    cfg = prepare_config(configure(*words))
+    data = build_data(cfg)
+    _, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
+    train.train(configure(*words))
+    scores = json.loads((Path(cfg.run_dir) / "metrics.json").read_text())["scores"]
+    assert {*list_measured(evaluation)} == scores.keys()
+    with pytest.raises(InputError, match=r"second_objective=image_seen: must be one of fid_200, kid, .*images_seen"):
+        train.train(configure(*words, "second_objective=image_seen"))
+
+
+@pytest.mark.parametrize(
+    ("objectives", "directions", "said"),
+    [
+        (["fid", None], ["minimize"], ""),
+        (["fid", "conditional_accuracy"], ["minimize", "maximize"], ""),
+        (
+            ["fid", "images_seen"],
+            ["minimize"],
+            "hydra.sweeper.direction=.'minimize'.: must have one for each of fid, im",
+        ),
+        (["fid", None], ["minimize", "minimize"], "hydra.sweeper.direction=.*must have one for each of fid"),
+        (["fid", None], ["maximize"], "hydra.sweeper.direction=maximize: fid is a distance"),
+        (["fid", None], ["smallest"], "hydra.sweeper.direction=smallest: must be minimize or maximize"),
+        ([None, None], ["minimize"], "objective=null: a study needs a score"),
+    ],
+)
+def test_a_study_has_a_direction_for_each_objective(objectives, directions, said):
+    with pytest.raises(InputError, match=said) if said else nullcontext():
+        require_objectives(objectives, directions)
+
+
+def test_a_mistake_that_all_trials_share_is_one_line_and_the_mended_command_runs(tmp_path):
+    """In a grid with a parameter that exists for one of its choices, in a working folder of each run's own."""
+    folder = tmp_path / "study"
+    words = ["trainer.max_steps=2", "hydra.sweeper.params=null", "penalty=choice(none,r1)", "hydra.job.chdir=true"]
+    words += ["penalty.r1.gamma=choice(1,2)", "hydra.sweeper.storage=${hydra.sweep.dir}/study.log"]
+    process = start(folder, *words, "metrics.n_fakes=5", "objective=fid_5", search="grid")
+    text, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert re.search(r"^error: metrics.n_fakes=5: must be at least 10$", text, re.M), text
+    process = start(folder, *words, search="grid")
+    text, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, text
+    trials = optuna.load_study(study_name="grid-mnist_5k-mlp", storage=opened(f"{folder}/study.log")).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    cells = [(trial.params["penalty"], trial.params.get("penalty.r1.gamma")) for trial in trials[1:]]
+    assert {*cells} == {("none", None), ("r1", 1), ("r1", 2)}
 
 
 def test_a_run_returns_its_objective_and_a_second_value(configure):

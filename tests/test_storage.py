@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 from types import SimpleNamespace
 
 import optuna
@@ -80,6 +81,38 @@ def test_a_trial_that_gives_signs_of_life_is_left_alone_whatever_the_time_on_its
     assert [one.state for one in study.trials] == [TrialState.RUNNING]
     study.tell(trial, 1.0)
     study._storage.record_heartbeat(trial._trial_id)  # one that comes late is no error
+
+
+def test_a_database_that_is_away_is_waited_for(tmp_path):
+    """Nobody could give signs of life meanwhile, so no trial is taken for dead after it."""
+    (tmp_path / "here").mkdir()
+    database = storage.opened(f"sqlite:///{tmp_path}/here/study.db")
+    study = optuna.create_study(storage=database)
+    database.patience_s, database.seen = 30, {0: (None, 0.0)}
+    database.engine.dispose()
+    (tmp_path / "here").rename(tmp_path / "away")
+    Timer(1.5, lambda: (tmp_path / "away").rename(tmp_path / "here")).start()
+    assert study.ask().number == 0
+    assert database.seen == {}
+    database.patience_s = 0.5
+    database.engine.dispose()
+    (tmp_path / "here").rename(tmp_path / "away")
+    with pytest.raises(
+        InputError, match="hydra.sweeper.storage=.*: out of reach for 0.5 s: .*; the same command goes on"
+    ):
+        study.ask()
+
+
+@pytest.mark.parametrize("place", ["study.log", "a/study.log", "sqlite:///study.db", "sqlite:///a/study.db"])
+def test_a_relative_place_is_the_same_from_another_folder(place):
+    scheme, _, path = place.rpartition("///")
+    absolute = storage.find_absolute(place, "/runs")
+    assert absolute == (f"{scheme}////runs/{path}" if scheme else f"/runs/{path}")
+    assert storage.find_absolute(absolute, "/elsewhere") == absolute
+
+
+def test_a_server_has_no_relative_place():
+    assert storage.find_absolute("postgresql://me@host/studies", "/runs") == "postgresql://me@host/studies"
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,12 @@ import yaml
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from sweeps.config.schema import validator
 
 from gan.errors import InputError
+from gan.launch.swept_keys import require_effects
+from gan.launch.swept_run import check_parameters
 from gan.sweeps import literal, multirun, overrides, space
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
@@ -90,6 +92,16 @@ class TestFiles:
         assert words[0] == "-m"
         OverridesParser.create().parse_overrides(words[1:])
 
+    def test_every_parameter_changes_what_is_built(self, configure, path):
+        """By the values of its own, as its multirun has them."""
+        sweep = read(path)
+        fixed = [word for word in sweep["command"] if "=" in word]
+        ends = {name: sampled(part)[:2] for name, part in sweep["parameters"].items()}
+        words = {name: [f"{name}={literal(value)}" for value in values] for name, values in ends.items()}
+        require_effects(
+            {word: [word] for word in fixed} | words, composed, groups=composed(fixed).hydra.runtime.choices
+        )
+
     @needs_server
     def test_the_cli_accepts_it(self, server, path):
         assert created(path)
@@ -114,9 +126,148 @@ def test_a_run_that_starts_again_keeps_its_first_overrides(tmp_path):
     assert overrides(['{"seed": 1}'], "other", tmp_path) == ["seed=1", "ckpt_path=last"]
 
 
-def test_a_distribution_without_an_equivalent_is_named():
-    with pytest.raises(InputError, match="lr: distribution q_uniform has no Hydra equivalent; use uniform"):
-        space("lr", {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1})
+def composed(words) -> DictConfig:
+    return compose("train", [*words], return_hydra_config=True)
+
+
+OPTIONS = {"penalty": ["none", "r1", "r2"], "model": ["dcgan", "mlp"]}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "given", "expected"),
+    [
+        ([], {"optimizer.lr": 1e-3, "seed": 1}, ["optimizer.lr=0.001", "seed=1"]),
+        ([], {"penalty": "none", "penalty.r1.gamma": 1}, ["penalty=none"]),
+        ([], {"penalty": ["r1", "r2"], "penalty.r2.gamma": 1}, ["penalty=[r1,r2]", "penalty.r2.gamma=1"]),
+        ([], {"model": "mlp", "discriminator_norm": "layer"}, ["model=mlp", "discriminator_norm=layer"]),
+        (["model=mlp"], {"discriminator_norm": "layer"}, "^discriminator_norm: changes nothing"),
+        (["experiment=quickstart"], {"data_dir": "a"}, "^data_dir: changes nothing"),
+        (["penalty=none"], {"penalty.r1.gamma": 1}, "Could not override 'penalty.r1.gamma'"),
+        ([], {"penalty": "r1", "penalty.r1.gam": 1}, "Did you mean: 'gamma'"),
+    ],
+)
+def test_an_agents_parameters_exist_and_act(configure, fixed, given, expected):
+    def check() -> list[str]:
+        return check_parameters(fixed, given, composed, lambda name: OPTIONS.get(name, []))
+
+    if isinstance(expected, list):
+        assert check() == expected
+    else:
+        with pytest.raises(InputError, match=expected):
+            check()
+
+
+@pytest.mark.parametrize(
+    ("words", "dead"),
+    [
+        ({"optimizer.lr": [1, 2], "optimizer.generator.lr": [1], "optimizer.discriminator.lr": [1]}, "optimizer.lr"),
+        ({"optimizer.lr": [1, 1.0]}, "optimizer.lr"),
+        ({"model": ["mlp"], "discriminator_norm": ["batch", "layer"]}, "discriminator_norm"),
+        ({"model": ["mlp", "dcgan"], "discriminator_norm": ["batch", "layer"]}, None),
+        ({"loss": ["bce", "hinge"], "seed": [0, 1], "optimizer.lr": [1, 2]}, None),
+        ({"loss": ["bce", "no_such_loss"]}, None),  # Hydra says what is wrong
+    ],
+)
+def test_a_swept_key_that_does_nothing_is_refused(configure, words, dead):
+    alternatives = {name: [f"{name}={value}" for value in values] for name, values in words.items()}
+    groups = composed([]).hydra.runtime.choices
+    if dead is None:
+        require_effects(alternatives, composed, groups=groups)
+    else:
+        with pytest.raises(InputError, match=f"^{dead}: changes nothing in what is built"):
+            require_effects(alternatives, composed, groups=groups)
+
+
+def test_a_multirun_with_a_dead_key_ends_before_its_first_run(tmp_path):
+    """A recipe's own callbacks, which time the runs, come after the check."""
+    words = ["-m", "data_dir=a,b", "logger=none", f"hydra.sweep.dir={tmp_path}"]
+    for recipe in ([], ["hydra/callbacks=forecast"]):
+        done = command(*words, *recipe, script="train.py")
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: data_dir: changes nothing in what is built")
+        assert not list(tmp_path.glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "expected"),
+    [
+        ({"min": 1, "max": 3}, "range(1,4)"),
+        ({"distribution": "int_uniform", "min": 1.0, "max": 3.0}, "range(1,4)"),
+        ({"distribution": "uniform", "min": 0, "max": 1}, "interval(0.0,1.0)"),
+        ({"distribution": "log_uniform_values", "min": 1, "max": 100}, "tag(log,interval(1.0,100.0))"),
+        ({"min": "1e-4", "max": 1}, "interval(0.0001,1.0)"),  # as YAML reads 1e-4
+        ({"distribution": "categorical", "values": ["a", None]}, "choice(a,null)"),
+        ({"distribution": "constant", "value": [1, 2]}, "[1,2]"),
+        ({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1}, "lr: distribution q_uniform has no Hydra"),
+        ({"distribution": "normal", "mu": 0, "sigma": 1}, "lr: distribution normal has no Hydra equivalent"),
+        ({"distribution": "inv_log_uniform_values", "min": 1, "max": 2}, "inv_log_uniform_values has no Hydra"),
+        ({"values": [1, 2], "probabilities": [0.1, 0.9]}, "lr: probabilities have no Hydra equivalent"),
+        ({"min": 1}, "lr: max=None; give value, values, or min and max"),
+        ({"values": []}, "lr: values must be a list"),
+    ],
+)
+def test_a_distribution_becomes_optunas_or_is_named(parameter, expected):
+    if "lr: " in expected or " " in expected:
+        with pytest.raises(InputError, match=re.escape(expected)):
+            space("lr", parameter)
+    else:
+        assert space("lr", parameter) == expected
+
+
+NESTED = {"optimizer": {"parameters": {"lr": {"values": [1, 2]}}}, "n_critic": {"min": 1, "max": 3}}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ({"method": "grid", "parameters": NESTED}, ["-m", "optimizer.lr=1,2", "n_critic=1,2,3"]),
+        (
+            {
+                "method": "grid",
+                "parameters": {"seed": {"value": 0}},
+                "metric": {"name": "kid_best", "goal": "minimize"},
+            },
+            ["-m", "objective=kid", "seed=0"],
+        ),
+        (
+            {
+                "method": "grid",
+                "parameters": {"seed": {"value": 0}},
+                "metric": {"name": "fid_200_best"},
+                "command": ["${program}", "metrics.n_fakes=200", "objective=fid_200", "${args_json}"],
+            },
+            ["-m", "metrics.n_fakes=200", "objective=fid_200", "seed=0"],
+        ),
+        (
+            {"method": "grid", "parameters": NESTED, "metric": {"name": "conditional_accuracy", "goal": "maximize"}},
+            "metric.name=conditional_accuracy: .* minimizes fid",
+        ),
+        (
+            {"method": "random", "parameters": NESTED, "metric": {"name": "fid", "goal": "maximize"}},
+            "metric.goal=maximize",
+        ),
+        ({"method": "grid", "parameters": {"lr": {"min": 0.1, "max": 1.0}}}, "lr: a grid needs values"),
+        ({"method": "hyperopt", "parameters": NESTED}, "method=hyperopt: must be one of grid, random, bayes"),
+        ({"parameters": NESTED}, "method: is missing"),
+        ({"method": "grid"}, "parameters: is missing"),
+        ({"method": "grid", "parameters": {"lr": 3}}, "parameters: must be a mapping"),
+        (["grid"], "is no sweep"),
+    ],
+)
+def test_a_sweep_file_becomes_a_multirun_or_is_one_line(sweep, expected):
+    if isinstance(expected, list):
+        assert multirun("name", sweep) == expected
+    else:
+        with pytest.raises(InputError, match=expected):
+            multirun("name", sweep)
+
+
+def test_a_search_keeps_its_metric_and_hyperbands_eta():
+    sweep = {"method": "bayes", "parameters": NESTED, "metric": {"name": "kid"}, "run_cap": 7}
+    words = multirun("mine", sweep | {"early_terminate": {"type": "hyperband", "eta": 2}})
+    assert {"objective=kid", "hydra/sweeper/sampler=tpe", "hydra.sweeper.n_trials=7"} <= {*words}
+    assert "hydra.sweeper.pruner.reduction_factor=2" in words
+    assert words[-2:] == ["optimizer.lr=choice(1,2)", "n_critic=range(1,4)"]
 
 
 def test_a_sweep_runs_without_a_server(tmp_path):
@@ -124,7 +275,7 @@ def test_a_sweep_runs_without_a_server(tmp_path):
     small = ["loss=bce,hinge", "seed=0", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
     done = command("sweeps/loss.yaml", "--run", *small, script="scripts/sweep_local.py")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("python train.py -m experiment=quickstart loss=bce,hinge seed=0")
+    assert done.stdout.startswith("python train.py -m experiment=quickstart discriminator_norm=layer loss=bce,hinge")
     assert sorted(path.name for path in tmp_path.glob("[0-9]*")) == [
         "0-mnist_5k-dcgan-bce-seed0",
         "1-mnist_5k-dcgan-hinge-seed0",

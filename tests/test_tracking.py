@@ -7,9 +7,11 @@ import subprocess
 import sys
 import uuid
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
@@ -99,9 +101,9 @@ def test_an_offline_run_holds_config_group_choices_metrics_and_images(configure,
 
 def test_two_runs_in_one_process_are_two_runs(configure, offline):
     for seed in (0, 1):
-        train.train(configure(*SMALL, f"seed={seed}", "trainer.max_steps=2"))
+        train.train(configure(*SMALL, f"seed={seed}", f"run_dir={offline}/{seed}", "trainer.max_steps=2"))
         assert wandb.run is None
-    first, second = sorted(read(folder)["name"] for folder in folders(offline))  # of one second: without an order
+    first, second = (read(next((offline / str(seed) / "wandb").glob("offline-run-*")))["name"] for seed in (0, 1))
     assert (first[-6:], second[-6:]) == ("-seed0", "-seed1")
     assert first[:-1] == second[:-1]
 
@@ -126,22 +128,19 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     project = f"test-tracking-{uuid.uuid4().hex[:8]}"
     for seed, mode in ((0, "online"), (1, "offline")):
         monkeypatch.setenv("WANDB_MODE", mode)
-        train.train(configure(*SMALL, f"seed={seed}", f"logger.project={project}"))
-    (folder,) = folders(tmp_path)
+        train.train(configure(*SMALL, f"seed={seed}", f"run_dir={tmp_path}/{seed}", f"logger.project={project}"))
+    (folder,) = (tmp_path / "1" / "wandb").glob("offline-run-*")
     monkeypatch.setenv("WANDB_MODE", "online")
     subprocess.run([Path(sys.executable).with_name("wandb"), "sync", folder], check=True, capture_output=True)
     runs = list(wandb.Api().runs(project))
     assert len({run.group for run in runs}) == 1
     assert sorted(run.name for run in runs) == [f"{runs[0].group}-seed{seed}" for seed in (0, 1)]
     for run in runs:
-        assert (run.state, run.group, run.config["choices"]["loss"]) == (
-            "finished",
-            run.config["choices"]["cell"],
-            "bce",
-        )
+        choices = run.config["choices"]
+        assert (run.state, run.group, choices["loss"]) == ("finished", choices["cell"], "bce")
         assert run.summary["fid_200_best"] > 0
     online, synced = sorted(runs, key=lambda run: run.config["seed"])
-    own = {"seed", "logger", "_wandb"}  # a run's own name, and what the client says of itself
+    own = {"seed", "logger", "_wandb", "run_dir", "trainer", "callbacks", "overrides"}  # its names, and its folder
     assert {k: v for k, v in online.config.items() if k not in own} == {
         k: v for k, v in synced.config.items() if k not in own
     }
@@ -155,14 +154,35 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     ]
     assert rows[0] == rows[1] == [(10, 640), (20, 1280)]
     (part,) = by_protocol(as_run(*found) for found in wandb_server.scored_runs(project)).values()
-    local = by_protocol(local_runs([tmp_path]))  # of two runs in one folder the later is left
+    local = by_protocol(local_runs([tmp_path]))
     assert list(local) == list(by_protocol(part))
     rows = table(part, "fid_200").set_index("cell")
     assert rows.loc["mnist_5k-mlp-bce", "n"] == 2
-    (local_run,) = next(iter(local.values()))
-    same = next(run for run in part if run.config["seed"] == local_run.config["seed"])
-    assert same.scores["fid_200"] == local_run.scores["fid_200"]
-    assert same.best == local_run.best
+    for local_run in next(iter(local.values())):
+        same = next(run for run in part if run.config["seed"] == local_run.config["seed"])
+        assert (same.scores["fid_200"], same.best) == (local_run.scores["fid_200"], local_run.best)
+        assert same.cell == local_run.cell
+
+
+def test_a_disabled_run_leaves_nothing_and_ends_well(configure, offline):
+    train.train(configure(*SMALL, "logger.mode=disabled", "trainer.max_steps=2"))
+    assert (offline / "run" / "metrics.json").is_file()
+    assert not folders(offline)
+
+
+@pytest.mark.parametrize("end", [tracking.Preempted("now"), ValueError("wrong"), None])
+def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(offline, tmp_path, end):
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
+    with suppress(type(end) if end else ZeroDivisionError), tracking.run(logger, {"seed": 0}):
+        (service,) = psutil.Process().children()
+        service.kill()
+        service.wait()
+        if end:
+            raise end
+    wandb.teardown()
+    *_, last = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime_ns)
+    codes = {record.exit.exit_code for record in records(next(last.glob("*.wandb"))) if record.HasField("exit")}
+    assert codes == {1 if end else 0}
 
 
 @pytest.mark.parametrize("group", ["R1, day 2", "ablation/größer: [/x]"])

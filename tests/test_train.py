@@ -177,3 +177,11 @@ def test_help_names_the_groups_and_their_options():
         "n_critic",
     ):
         assert text in done.stdout
+
+
+def test_a_run_leaves_the_floors_own_number_of_images(configure, tmp_path, capsys):
+    words = ["metrics=classifier", "metrics.n_fakes=1200", "objective=fid_1200", "metrics.reference=train"]
+    train.train(configure(*words, "trainer.max_steps=2", *NARROW["mlp"], "model=mlp"))
+    run = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert (run["n_floor"], set(run["at_n_floor"])) == (1000, set(run["floor"]))
+    assert "n = 1,000" in capsys.readouterr().out

@@ -91,23 +91,24 @@ class Scorer:
             return
         ours = ("generator", "z_seed")  # of the fakes only
         parts = {name: value for name, value in self.protocol.items() if name not in ours}
-        parts |= {"floor_sha256": self.others.fingerprint(), "device": torch.device(device).type}
+        parts |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
         path = self.cache_dir / f"{key(parts)}.safetensors" if self.cache_dir else None
         found = kept(path) if path else None
         if found:
-            self.reference, self.floor = found
+            self.reference, floor = found
         else:
             self.reference = summarise(self.extractor, self.reals, device)
             chosen = spread(len(self.others), self.n_floor)
-            self.floor = self.scores(join(list(extract(self.extractor, self.others, chosen, device))))
+            floor = self.measure(join(list(extract(self.extractor, self.others, chosen, device))))
             if path:
-                keep(path, self.reference, self.floor)
-        if self.conditional and self.num_classes and self.extractor.knows_classes:
-            self.require_known_classes()
+                keep(path, self.reference, floor)
+        if self.num_classes and self.extractor.knows_classes:
+            self.require_known_classes(floor["conditional_accuracy"])
+        self.floor = self.keep_what_applies(floor)
 
-    def require_known_classes(self) -> None:
-        """Raise InputError for an extractor that tells other classes apart than the images have."""
-        known, right = len(self.reference.class_shares), self.floor["conditional_accuracy"]
+    def require_known_classes(self, right: float) -> None:
+        """Raise InputError for an extractor that tells other classes apart than the images have, by its accuracy."""
+        known = len(self.reference.class_shares)
         chance = 1 / self.num_classes
         if known == self.num_classes and right > chance + CLEAR_GAIN * (1 - chance):
             return
@@ -175,9 +176,15 @@ class Scorer:
         """Return all processes' batches in the order in which one process would have made them."""
         return [batch for turn in zip_longest(*gathered(self.batches)) for batch in turn if batch is not None]
 
-    def scores(self, joined: Outputs) -> dict[str, float]:
+    def scores(self, outputs: Outputs) -> dict[str, float]:
         """Return the scores of images by their features, FID named after the number of fakes."""
-        measured = scores(joined, self.reference, knows_classes=self.extractor.knows_classes)
-        if not self.conditional:
-            measured.pop("conditional_accuracy", None)
+        return self.keep_what_applies(self.measure(outputs))
+
+    def measure(self, outputs: Outputs) -> dict[str, float]:
+        """Return all scores that the extractor can give."""
+        measured = scores(outputs, self.reference, knows_classes=self.extractor.knows_classes)
         return {self.fid_name: measured.pop("fid")} | measured
+
+    def keep_what_applies(self, measured: dict[str, float]) -> dict[str, float]:
+        """Return scores without what an unconditional generator has not: a class that it was asked for."""
+        return {name: value for name, value in measured.items() if self.conditional or name != "conditional_accuracy"}

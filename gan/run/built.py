@@ -61,7 +61,7 @@ def has_key(cfg: DictConfig, key: str) -> bool:
         return True
     above, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, above) if above else cfg
-    return isinstance(node, DictConfig) and name in node
+    return isinstance(node, DictConfig) and name in node.keys()  # noqa: SIM118, a value that must be given is none yet
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> set[str]:

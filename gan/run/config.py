@@ -1,5 +1,6 @@
 """A run's config as people type it, made ready to build from: its paths, numbers, seed and precision."""
 
+import math
 import os
 import random
 import types
@@ -15,6 +16,7 @@ from gan.gan import GAN
 from gan.precision import resolve_precision
 from gan.trusted import require_target
 
+GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
 SEEDS = 2**32  # what numpy takes
 TYPES = {  # of keys that no constructor has
     "metrics.n_fakes": int,
@@ -52,6 +54,9 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
         raise InputError(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    missing = [name for name in (*GROUPS, "logger", "callbacks") if not isinstance(config.get(name), dict)]
+    if missing:
+        raise InputError(f"{missing[0]}: an option must be chosen; python train.py --help lists them")
     config = convert(config, "", get_type_hints(GAN.__init__))
     config["seed"] = choose_seed(config["seed"])
     trainer = config["trainer"]
@@ -74,6 +79,7 @@ def convert(value: Any, key: str, hint: Any) -> Any:
     if isinstance(value, dict):
         if "_target_" in value:
             require_target(value["_target_"], key)
+            require_kind(value.get("_partial_", False), f"{key}._partial_", bool)
             hint = read_hints(value["_target_"])
         elif hint is not None and not isinstance(hint, dict):
             require_kind(value, key, hint)
@@ -117,7 +123,7 @@ def convert_number(value: Any, key: str, hint: Any) -> Any:
     if value is None and type(None) in kinds:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (wants_int and value != value // 1):
+    if not is_number or not math.isfinite(value) or (wants_int and value != value // 1):
         allowed = ", or null" if type(None) in kinds else ""
         raise InputError(f"{key}={show_value(value)}: must be a {'whole number' if wants_int else 'number'}{allowed}")
     return int(value) if wants_int else float(value)
@@ -157,6 +163,10 @@ def check_trainer(trainer: dict[str, Any], *, is_scored: bool) -> None:
     for name in ("max_steps", "max_epochs"):
         if trainer.get(name) is not None and (trainer[name] == 0 or trainer[name] < -1):
             raise InputError(f"trainer.{name}={trainer[name]}: must be at least 1, or -1 for no limit")
+    if trainer.get("check_val_every_n_epoch") is not None and trainer["check_val_every_n_epoch"] < 1:
+        raise InputError(
+            f"trainer.check_val_every_n_epoch={trainer['check_val_every_n_epoch']}: must be at least 1, or null"
+        )
     if trainer["max_steps"] == -1 and trainer.get("max_epochs") in (-1, None) and not trainer.get("max_time"):
         raise InputError("trainer.max_steps=-1: training would never end; set trainer.max_epochs or trainer.max_time")
     if trainer.get("num_sanity_val_steps"):

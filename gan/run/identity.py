@@ -1,5 +1,6 @@
 """Who a run is: the cell that it is a seed of, and its group, name and id in W&B."""
 
+import glob
 import os
 import re
 import secrets
@@ -32,8 +33,10 @@ def connect(cfg: DictConfig) -> DictConfig:
         return cfg
     options = own_words(config["logger"])
     options["save_dir"] = options.get("save_dir") or config["run_dir"]
-    if not rank_zero_only.rank:  # which logs for all
-        options["mode"] = check_account(options, is_multirun=is_multirun())
+    is_first = not rank_zero_only.rank  # the process that logs for all
+    options["mode"] = check_account(options, is_multirun=is_multirun()) if is_first else "disabled"
+    if is_first and is_new(options["id"], config["ckpt_path"]):
+        require_unused(options["id"], Path(config["run_dir"]))
     return OmegaConf.create(config | {"logger": options})
 
 
@@ -60,7 +63,7 @@ def identify(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictCo
     if not is_tracked(config):
         return OmegaConf.create(config)
     options = config["logger"]
-    is_given = bool(options["id"]) and not config["ckpt_path"] and "WANDB_SWEEP_ID" not in os.environ
+    is_given = is_new(options["id"], config["ckpt_path"])
     own = {
         "group": options["group"] or cell,
         "name": options["name"] or f"{cell}-seed{config['seed']}",
@@ -69,6 +72,18 @@ def identify(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictCo
         "resume": os.environ.get("WANDB_RESUME") or ("never" if is_given else "allow"),
     }
     return OmegaConf.create(config | {"logger": options | own})
+
+
+def is_new(run_id: str | None, ckpt_path: str | None) -> bool:
+    """Whether an id is asked for, and for a new run: a resumed one has it already, as has one that a sweep starts."""
+    return bool(run_id) and not ckpt_path and "WANDB_SWEEP_ID" not in os.environ
+
+
+def require_unused(run_id: str, run_dir: Path) -> None:
+    """Raise InputError for an id that is another run's, as folders say, which by default are called by it."""
+    for path in sorted(run_dir.parent.parent.glob(f"*/{glob.escape(run_id)}/{CONFIG}")):
+        if run_dir.name == run_id and path.parent.resolve() != run_dir.resolve():
+            raise InputError(f"WANDB_RUN_ID={run_id}: is the id of the run in {path.parent}; unset it for another run")
 
 
 def is_tracked(config: dict[str, Any]) -> bool:

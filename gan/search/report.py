@@ -45,7 +45,7 @@ class TrialReport(Callback):
         try:
             return self.report(trainer)
         except (SQLAlchemyError, StorageInternalError, InputError, OSError) as error:
-            log.warning("the study does not hear of step %d: %s", trainer.global_step, error)
+            log.warning("the study does not hear of step %d: %s", trainer.global_step, str(error).splitlines()[0])
             return False
 
     def report(self, trainer: Trainer) -> bool:

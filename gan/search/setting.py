@@ -35,7 +35,7 @@ def adopt(study: optuna.Study, setting: dict[str, Any]) -> bool:
         return True
     if known is not None and any(matters(trial) for trial in study.get_trials(deepcopy=False)):
         names = [name for name in known.keys() | setting.keys() if name_value(name, known) != name_value(name, setting)]
-        shown, *others = sorted(names, key=lambda name: (name.endswith("_target_"), name))
+        shown, *others = sorted(names, key=lambda name: (name != "parameters", name not in known, name))
         more = f" (also {', '.join(others)})" if others else ""
         raise InputError(
             f"{name_value(shown, setting)}{more}: the study {study.study_name} has trials with "

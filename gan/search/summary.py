@@ -19,7 +19,9 @@ RESULTS = "optimization_results.yaml"
 
 def announce(study: Any, n_trials: int) -> None:
     """Print the study's name and how far it is."""
-    done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    from gan.search.trials import counts
+
+    done = sum(trial.state.is_finished() and counts(trial) for trial in study.get_trials(deepcopy=False))
     plain_console().print(f"study {study.study_name}: {n_trials} trials, {done} of them done", soft_wrap=True)
 
 

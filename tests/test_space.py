@@ -1,0 +1,195 @@
+"""What a search varies: every parameter acts, and is left out where it does not exist."""
+
+import re
+
+import optuna
+import pytest
+from hydra import compose
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+
+from gan.errors import InputError
+from gan.search.grid import CellSampler
+from gan.search.setting import adopt, describe_setting
+from gan.search.space import Space
+from gan.search.trials import FAILURE
+from tests.conftest import ROOT
+
+SEARCHES = sorted((ROOT / "conf" / "hparams_search").glob("*.yaml"))
+ACTS_ON = {
+    "loss": "loss._target_",
+    "optimizer.lr": "optimizer.generator.lr",
+    "optimizer.generator.lr": "optimizer.generator.lr",
+    "optimizer.discriminator.lr": "optimizer.discriminator.lr",
+    "optimizer.beta1": "optimizer.generator.betas",
+}  # other parameters are read as they are
+
+
+def composed(words):
+    return compose("train", [*words], return_hydra_config=True)
+
+
+@pytest.fixture
+def search(configure):
+    """Return the space of a command's words; a search's own come first."""
+
+    def of(*words: str) -> Space:
+        hydras = [word for word in words if word.startswith("hydra.")]
+        own = [word for word in words if word not in hydras]
+        cfg = composed([*(word for word in own if "(" not in word and not word.startswith("penalty.")), *hydras])
+        params = [f"{name}={value}" for name, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+        return Space([*params, *own], composed, groups=cfg.hydra.runtime.choices)
+
+    return of
+
+
+def drawn(space: Space, n: int = 20, sampler=None) -> list[tuple[dict, list[str]]]:
+    """Return parameters and words of trials."""
+    study = optuna.create_study(sampler=sampler or RandomSampler(seed=0))
+    found = []
+    for _ in range(n):
+        trial = study.ask()
+        words = space.draw(trial._suggest)
+        found.append((trial.params, words))
+        study.tell(trial, 0.0)
+    return found
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_every_parameter_of_a_searchs_own_command_acts(search, path):
+    (command,) = re.findall(r"#   python train.py (.*?)  +\d", path.read_text())
+    space = search(*command.split())
+    words, changed = space.setting(space.first())
+    for name in space.others:
+        assert ACTS_ON.get(name, name) in changed[name]
+    for name in space.groups:
+        assert ACTS_ON[name] in space.compare(name, space.first())
+    for params, words in drawn(space, 4):
+        assert params.keys() == space.parameters.keys()
+        composed(words)
+
+
+@pytest.mark.parametrize("recipe", ["quickstart", "mnist_fast", "sngan_cifar10", "r3gan_cifar10"])
+def test_rates_and_betas_of_recipes_can_be_searched(search, recipe):
+    words = ["optimizer.lr=interval(0.1,0.2)", "optimizer.beta1=interval(0.1,0.2)", "optimizer.beta2=interval(0.1,0.2)"]
+    _, changed = search(f"experiment={recipe}", *words).setting({})
+    for name, key in {"lr": "lr", "beta1": "betas", "beta2": "betas"}.items():
+        assert changed[f"optimizer.{name}"] == {
+            f"optimizer.{player}.{key}" for player in ("generator", "discriminator")
+        }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["optimizer.lr=interval(0.1,0.2)", "optimizer.generator.lr=1", "optimizer.discriminator.lr=1"],
+            "^optimizer.lr: changes nothing in what is built",
+        ),
+        (["model=mlp", "discriminator_norm=choice(batch,layer)"], "^discriminator_norm: changes nothing"),
+        (["data_dir=choice(a,b)"], "^data_dir: changes nothing"),
+        (["optimizer.lr=choice(1,1.0)"], "^optimizer.lr: changes nothing"),
+        (["choices.group=choice(a,b)"], "^choices.group: changes nothing"),
+        (["penalty=none", "penalty.r1.gamma=choice(1,2)"], "Could not override 'penalty.r1.gamma'"),
+        (["optimizer.lrr=choice(1,2)"], "Could not override 'optimizer.lrr'.*Did you mean: 'lr'"),
+        (["loss=choice(bce,hing)"], "hing"),
+        (["loss=interval(0,1)"], "loss: is a config group; give its options as choice"),
+        (["objective=choice(fid,kid)"], "^objective: changes .*objective.* must mean the same"),
+        (["metrics.n_fakes=choice(1000,2000)"], "^metrics.n_fakes: changes metrics.n_fakes"),
+        (["data=choice(mnist,fashion_mnist)"], "^data: changes data.dataset"),
+    ],
+)
+def test_a_parameter_that_does_nothing_or_compares_the_incomparable_is_refused(search, words, said):
+    with pytest.raises(InputError, match=said):
+        search(*words)
+
+
+def test_parameters_are_left_out_where_they_do_not_exist(search):
+    """By TPE too, which then knows no value of them."""
+    words = ["penalty=choice(none,r1)", "penalty.r1.gamma=interval(1,2)", "penalty.r1.interval=4", "loss=hinge"]
+    for params, words in drawn(search(*words), 20, optuna.samplers.TPESampler(seed=0, n_startup_trials=5)):
+        has = params["penalty"] == "r1"
+        assert ("penalty.r1.gamma" in params) == has
+        assert ("penalty.r1.interval=4" in words) == has
+        assert "loss=hinge" in words
+    assert list(composed(words).penalty) == (["r1"] if has else [])
+
+
+def test_a_parameter_that_acts_for_some_choices_only_is_left_out_for_others(search):
+    for params, _ in drawn(search("model=choice(mlp,dcgan)", "discriminator_norm=choice(batch,layer)")):
+        assert ("discriminator_norm" in params) == (params["model"] == "dcgan")
+
+
+@pytest.mark.parametrize("word", ["penalty=choice(none,r1)", 'hydra.sweeper.params.penalty="choice(r1,none)"'])
+def test_the_command_line_has_the_last_word(search, word):
+    space = search("hparams_search=random", word)
+    assert {params["penalty"] for params, _ in drawn(space)} == {"none", "r1"}
+    assert all(("penalty.r1.gamma" in params) == (params["penalty"] == "r1") for params, _ in drawn(space))
+
+
+def test_a_search_can_be_held_at_a_value(search):
+    space = search("hparams_search=random", "loss=lsgan")
+    assert "loss" not in space.parameters
+    assert all("loss=lsgan" in words for _, words in drawn(space, 3))
+
+
+def test_a_grid_has_each_distinct_cell_once(search):
+    space = search("penalty=choice(none,r1)", "penalty.r1.gamma=choice(1,2)", "seed=range(0,2)")
+    cells = space.cells()
+    assert len(cells) == 6  # not the eight of the whole product
+    assert len({tuple(cell.items()) for cell in cells}) == 6
+    assert [params for params, _ in drawn(space, 6, CellSampler(cells))] == cells
+    with pytest.raises(InputError, match="optimizer.lr: .* has no steps; a grid needs choice"):
+        search("optimizer.lr=interval(0.1,0.2)").cells()
+
+
+def test_a_grid_runs_the_cells_of_failed_trials_again():
+    study = optuna.create_study(sampler=CellSampler([{"x": x} for x in (1.0, 2.0, 3.0)]))
+    for failure in ("failed", "", "diverged"):
+        trial = study.ask()
+        trial.suggest_float("x", 1, 3)
+        if failure:
+            trial.set_user_attr(FAILURE, failure)
+        study.tell(trial, None if failure else 0.0, state=optuna.trial.TrialState.FAIL if failure else None)
+    assert study.ask().suggest_float("x", 1, 3) == 1.0
+
+
+SEARCH = {"penalty": "choice(r1,none)", "optimizer.lr": "tag(log,interval(1e-4,1e-2))", "data.root": "${data_dir}/a"}
+SEARCH |= {"data": "folder", "metrics": "classifier"}
+OTHERS = [
+    ("trainer.max_steps=40", "^trainer.max_steps=40: the study s has trials with trainer.max_steps=5000; give this"),
+    ("objective=kid", "^objective=kid: .* with objective=fid; .* hydra.sweeper.study_name of its own"),
+    ("seed=1", "^seed=1: .* with seed=0;"),
+    ("penalty.r1.interval=16", "^penalty.r1.interval=16: .* with penalty.r1.interval=1;"),
+    ("data.root=${data_dir}/b", "^data.root=DATA_DIR/b: the study s has trials with data.root=DATA_DIR/a;"),
+    ("data=mnist", "^data._target_=.*data.root.*: the study s has"),
+    ("penalty=r1", "^parameters=optimizer.lr: the study s has trials with parameters=optimizer.lr, penalty;"),
+]
+SAME = ["optimizer.lr=tag(log,interval(1e-5,1e-2))", "data_dir=elsewhere", "cache_dir=elsewhere", "logger=none"]
+
+
+def test_a_study_is_one_setting_wherever_its_data_lie(search, monkeypatch):
+    def setting(*words: str) -> dict:
+        chosen = SEARCH | dict(word.split("=", 1) for word in words)
+        if chosen["data"] == "mnist":
+            del chosen["data.root"]
+        return describe_setting(search(*(f"{name}={value}" for name, value in chosen.items())))
+
+    study = optuna.create_study(study_name="s")
+    assert not adopt(study, setting())
+    study.tell(study.ask(), 1.0)
+    monkeypatch.setenv("DATA_DIR", "/on/another/machine")
+    assert adopt(study, setting(*SAME))
+    for word, said in OTHERS:
+        with pytest.raises(InputError, match=said):
+            adopt(study, setting(word))
+
+
+def test_a_study_whose_trials_have_all_failed_takes_another_setting():
+    study = optuna.create_study()
+    assert not adopt(study, {"seed": 0})
+    trial = study.ask({"x": FloatDistribution(0, 1)})
+    trial.set_user_attr(FAILURE, "failed: no such folder")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    assert not adopt(study, {"seed": 1})
+    assert adopt(study, {"seed": 1})

@@ -1,0 +1,128 @@
+"""What becomes of trials that fail: run again by the next command, never for ever, and never part of the total."""
+
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+
+from gan.errors import InputError, ProcessDied
+from gan.search import storage
+from gan.search.trials import FAILURE, give_second_chances
+from gan.search.workers import StudyEnds, Workers
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with"),
+]
+
+
+class Launcher:
+    """Ends each job as the next of `endings` says, by a value or an error."""
+
+    def __init__(self, *endings: float | Exception) -> None:
+        self.endings, self.launched = [*endings], []
+
+    def launch(self, words, initial_job_idx):
+        self.launched.append(words[0])
+        ending = self.endings.pop(0)
+        if isinstance(ending, Exception):
+            raise ending
+        return [SimpleNamespace(return_value=ending)]
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run a command on a study of two trials, the first time a new one; return it, its launcher and how it ended."""
+
+    def run(*endings: float | Exception, n_trials: int = 2, max_retries: int = 2, **options):
+        place = storage.opened(str(tmp_path / "study.log"), max_retries=max_retries)
+        study = optuna.create_study(study_name="s", storage=place, load_if_exists=True)
+        give_second_chances(study, {"x"})
+        part, launcher = FloatDistribution(0, 1), Launcher(*endings)
+        space = SimpleNamespace(parameters={"x": part}, draw=lambda suggest: [f"x={suggest('x', part)}"])
+        workers = Workers(study, launcher, space=space, n_trials=n_trials, folder=tmp_path, **options)
+        try:
+            workers.work()
+        except StudyEnds as end:
+            return study, launcher, str(end)
+        return study, launcher, ""
+
+    return run
+
+
+def states(study: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in study.trials]
+
+
+def test_failed_trials_are_run_by_the_next_command_and_use_nothing_up(command):
+    study, _, _ = command(ConnectionError("no server"), 1.0, n_trials=2)
+    assert states(study) == ["FAIL", "COMPLETE"]
+    again, launcher, _ = command(2.0)
+    assert states(again) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert again.trials[2].params == again.trials[0].params
+    assert again.trials[0].user_attrs[FAILURE] == "failed: ConnectionError no server"
+    assert command()[1].launched == []
+
+
+def test_a_trial_has_one_second_chance_then_another_is_drawn(command):
+    first = command(OSError("no disk"), 1.0)[0].trials[0].params
+    second = command(OSError("no disk"))[0].trials[2].params
+    third = command(1.0)[0].trials[3].params
+    assert first == second != third
+
+
+def test_a_trial_that_diverged_is_a_result(command):
+    study, _, _ = command(float("inf"), 1.0)
+    assert states(study) == ["FAIL", "COMPLETE"]
+    assert command()[1].launched == []
+
+
+def test_a_mistake_that_all_trials_share_ends_the_command(command):
+    """The first trial's; the mended command draws new ones. One of the parameter's own value ends nothing."""
+    study, launcher, end = command(InputError("data.root=nowhere: no such folder"), n_trials=9)
+    assert (len(launcher.launched), end) == (1, "data.root=nowhere: no such folder")
+    assert states(command(1.0, 1.0)[0]) == ["FAIL", "COMPLETE", "COMPLETE"]
+    study, _, end = command(InputError("data.root=nowhere: no such folder"), 1.0, n_trials=4)
+    assert (states(study)[-2:], end) == (["FAIL", "COMPLETE"], "")
+
+
+def test_a_refused_value_of_a_parameter_is_no_shared_mistake(command):
+    study, _, end = command(InputError("x=0.3: must not be"), 1.0)
+    assert (states(study), end) == (["FAIL", "COMPLETE"], "")
+
+
+def test_failures_in_a_row_end_the_command(command):
+    study, launcher, end = command(*[OSError("no disk")] * 3, n_trials=9, max_failures=3)
+    assert states(study) == ["FAIL"] * 3
+    assert end.startswith("3 trials in a row have failed (hydra.sweeper.max_failures), the last one: OSError no disk;")
+
+
+def test_a_command_whose_trials_all_fail_ends(command):
+    assert len(command(*[OSError("no disk")] * 2)[1].launched) == 2
+
+
+def test_a_trial_whose_process_dies_is_tried_again_up_to_max_retries(command, tmp_path):
+    (tmp_path / "0-cell" / "checkpoints").mkdir(parents=True)
+    names = ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "history.jsonl")
+    for name in names:
+        (tmp_path / "0-cell" / name).write_text(name)
+    died = ProcessDied("process 7 died")
+    study, launcher, _ = command(died, 5.0, n_trials=1, max_retries=1)
+    assert states(study) == ["FAIL", "COMPLETE"]
+    assert launcher.launched[0] == launcher.launched[1]
+    assert [(tmp_path / "1-cell" / name).read_text() for name in names] == list(names)
+    study, launcher, _ = command(died, died, n_trials=2, max_retries=1)
+    assert len(launcher.launched) == 2
+    assert [trial.state for trial in study.trials][2:] == [TrialState.FAIL] * 2
+    assert study.trials[3].user_attrs[FAILURE] == "failed: ProcessDied process 7 died"
+
+
+def test_two_commands_that_queue_the_same_trial_run_it_once(command):
+    study, _, _ = command(OSError("no disk"), 1.0)
+    give_second_chances(study, {"x"})
+    study.add_trial(study.get_trials()[2])  # as another command does at the same moment
+    again, launcher, _ = command(2.0, 3.0, n_trials=3)
+    assert [trial.state.name for trial in again.trials] == ["FAIL", "COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+    assert len({tuple(words) for words in launcher.launched}) == 2
