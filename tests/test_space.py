@@ -106,8 +106,8 @@ def test_a_parameter_that_does_nothing_or_compares_the_incomparable_is_refused(s
 
 def test_parameters_are_left_out_where_they_do_not_exist(search):
     """By TPE too, which then knows no value of them."""
-    words = ["penalty=choice(none,r1)", "penalty.r1.gamma=interval(1,2)", "penalty.r1.interval=4", "loss=hinge"]
-    for params, words in drawn(search(*words), 20, optuna.samplers.TPESampler(seed=0, n_startup_trials=5)):
+    search_words = ["penalty=choice(none,r1)", "penalty.r1.gamma=interval(1,2)", "penalty.r1.interval=4", "loss=hinge"]
+    for params, words in drawn(search(*search_words), 20, optuna.samplers.TPESampler(seed=0, n_startup_trials=5)):
         has = params["penalty"] == "r1"
         assert ("penalty.r1.gamma" in params) == has
         assert ("penalty.r1.interval=4" in words) == has
@@ -139,7 +139,7 @@ def test_a_grid_has_each_distinct_cell_once(search):
     assert len(cells) == 6  # not the eight of the whole product
     assert len({tuple(cell.items()) for cell in cells}) == 6
     assert [params for params, _ in drawn(space, 6, CellSampler(cells))] == cells
-    with pytest.raises(InputError, match="optimizer.lr: .* has no steps; a grid needs choice"):
+    with pytest.raises(InputError, match=r"optimizer.lr: .* has no steps; a grid needs choice"):
         search("optimizer.lr=interval(0.1,0.2)").cells()
 
 

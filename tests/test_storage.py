@@ -98,7 +98,7 @@ def test_a_database_that_is_away_is_waited_for(tmp_path):
     database.engine.dispose()
     (tmp_path / "here").rename(tmp_path / "away")
     with pytest.raises(
-        InputError, match="hydra.sweeper.storage=.*: out of reach for 0.5 s: .*; the same command goes on"
+        InputError, match=r"hydra.sweeper.storage=.*: out of reach for 0.5 s: .*; the same command goes on"
     ):
         study.ask()
 

@@ -59,7 +59,7 @@ def states(study: optuna.Study) -> list[str]:
 def test_failed_trials_are_run_by_the_next_command_and_use_nothing_up(command):
     study, _, _ = command(ConnectionError("no server"), 1.0, n_trials=2)
     assert states(study) == ["FAIL", "COMPLETE"]
-    again, launcher, _ = command(2.0)
+    again, _, _ = command(2.0)
     assert states(again) == ["FAIL", "COMPLETE", "COMPLETE"]
     assert again.trials[2].params == again.trials[0].params
     assert again.trials[0].user_attrs[FAILURE] == "failed: ConnectionError no server"
@@ -94,7 +94,7 @@ def test_a_refused_value_of_a_parameter_is_no_shared_mistake(command):
 
 
 def test_failures_in_a_row_end_the_command(command):
-    study, launcher, end = command(*[OSError("no disk")] * 3, n_trials=9, max_failures=3)
+    study, _, end = command(*[OSError("no disk")] * 3, n_trials=9, max_failures=3)
     assert states(study) == ["FAIL"] * 3
     assert end.startswith("3 trials in a row have failed (hydra.sweeper.max_failures), the last one: OSError no disk;")
 
