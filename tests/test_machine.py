@@ -69,7 +69,7 @@ def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path
     assert process.returncode == 1
     ends = dict(line.removeprefix("run ").split("  ", 1) for line in text.splitlines() if line.startswith("run "))
     assert list(ends) == ["1", "2", "3", "4", "0"]
-    assert ends.pop("1").startswith("loss=dying  RuntimeError process ")
+    assert ends.pop("1").startswith("loss=dying  ProcessDied process ")
     for number, end in ends.items():
         (run,) = (tmp_path / "sweep").glob(f"{number}-*/metrics.json")
         loss = run.parent.name.split("-")[3]

@@ -106,13 +106,13 @@ def test_a_parameter_that_does_nothing_or_compares_the_incomparable_is_refused(s
 
 def test_parameters_are_left_out_where_they_do_not_exist(search):
     """By TPE too, which then knows no value of them."""
-    words = ["penalty=choice(none,r1)", "penalty.r1.gamma=interval(1,2)", "penalty.r1.interval=4", "loss=hinge"]
-    for params, overrides in drawn(search(*words), 20, optuna.samplers.TPESampler(seed=0, n_startup_trials=5)):
+    search_words = ["penalty=choice(none,r1)", "penalty.r1.gamma=interval(1,2)", "penalty.r1.interval=4", "loss=hinge"]
+    for params, words in drawn(search(*search_words), 20, optuna.samplers.TPESampler(seed=0, n_startup_trials=5)):
         has = params["penalty"] == "r1"
         assert ("penalty.r1.gamma" in params) == has
-        assert ("penalty.r1.interval=4" in overrides) == has
-        assert "loss=hinge" in overrides
-    assert list(composed(overrides).penalty) == (["r1"] if has else [])
+        assert ("penalty.r1.interval=4" in words) == has
+        assert "loss=hinge" in words
+    assert list(composed(words).penalty) == (["r1"] if has else [])
 
 
 def test_a_parameter_that_acts_for_some_choices_only_is_left_out_for_others(search):

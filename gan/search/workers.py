@@ -3,8 +3,6 @@
 import copy
 import logging
 import math
-import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -16,10 +14,10 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan.errors import Preempted, ProcessDied, reason
+from gan.errors import Preempted, ProcessDied
 from gan.machine import ENDING
-from gan.runs import BEST, HISTORY, LAST
 from gan.search import PRUNED
+from gan.search.retries import carry_over, explain
 from gan.search.space import Space
 from gan.search.storage import PATIENCE_S
 from gan.search.summary import show
@@ -188,7 +186,7 @@ class Workers:
             words.append("ckpt_path=last")
         try:
             for before in find_history(self.stored(trial))[-1:]:
-                self.carry_over(before, trial.number)
+                carry_over(self.folder, before, trial.number)
             (job,) = self.launcher.launch([words], initial_job_idx=trial.number)
             returned = job.return_value
             return [float(value) for value in (returned if isinstance(returned, list | tuple) else [returned])], ""
@@ -202,26 +200,8 @@ class Workers:
             ):
                 show(self.study, trial.number, f"{error}; it is tried again")
                 raise TrialQueued(str(error)) from error
-            return [], f"failed: {self.explain(trial, error)}"
-
-    def explain(self, trial: Trial, error: BaseException) -> str:
-        """Return why a trial failed, and note in it whether its settings were refused."""
-        text = reason(error) if isinstance(error, Exception) else None
-        if text:
-            trial.set_user_attr(REFUSED, text)
-        return text or " ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
+            return [], f"failed: {explain(trial, error)}"
 
     def stored(self, trial: Trial) -> FrozenTrial:
         """Return a trial as the storage has it now."""
         return copy.deepcopy(self.study.get_trials(deepcopy=False)[trial.number])
-
-    def carry_over(self, before: int, number: int) -> None:
-        """Give a trial that is tried again the checkpoints and the history of the try before."""
-        for run in self.folder.glob(f"{before}-*"):
-            for name in (LAST, BEST, HISTORY):
-                if (run / name).is_file():
-                    own = run.with_name(f"{number}-{run.name.partition('-')[2]}") / name
-                    own.parent.mkdir(parents=True, exist_ok=True)
-                    part = own.with_name(f".{own.name}.part")
-                    shutil.copy2(run / name, part)
-                    os.replace(part, own)  # whole, or not at all

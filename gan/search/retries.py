@@ -1,0 +1,31 @@
+"""What a failed trial leaves: the reason, and the files with which its next try goes on."""
+
+import os
+import shutil
+from pathlib import Path
+
+from optuna.trial import Trial
+
+from gan.errors import reason
+from gan.runs import BEST, HISTORY, LAST
+from gan.search.trials import REFUSED
+
+
+def explain(trial: Trial, error: BaseException) -> str:
+    """Return why a trial failed in one line, and note in it where its settings were refused."""
+    text = reason(error) if isinstance(error, Exception) else None
+    if text:
+        trial.set_user_attr(REFUSED, text)
+    return text or " ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
+
+
+def carry_over(folder: Path, before: int, number: int) -> None:
+    """Give a trial that is tried again the checkpoints and the history of the try before."""
+    for run in folder.glob(f"{before}-*"):
+        for name in (LAST, BEST, HISTORY):
+            if (run / name).is_file():
+                own = run.with_name(f"{number}-{run.name.partition('-')[2]}") / name
+                own.parent.mkdir(parents=True, exist_ok=True)
+                part = own.with_name(f".{own.name}.part")
+                shutil.copy2(run / name, part)
+                os.replace(part, own)  # whole, or not at all
