@@ -7,7 +7,7 @@ from pathlib import Path
 from optuna.trial import Trial
 
 from gan.errors import reason
-from gan.runs import BEST, HISTORY, LAST
+from gan.runs import BEST, CONFIG, HISTORY, LAST
 from gan.search.trials import REFUSED
 
 
@@ -20,9 +20,9 @@ def explain(trial: Trial, error: BaseException) -> str:
 
 
 def carry_over(folder: Path, before: int, number: int) -> None:
-    """Give a trial that is tried again the checkpoints and the history of the try before."""
+    """Give a trial that is tried again the settings, checkpoints and history of the try before."""
     for run in folder.glob(f"{before}-*"):
-        for name in (LAST, BEST, HISTORY):
+        for name in (CONFIG, LAST, BEST, HISTORY):
             if (run / name).is_file():
                 own = run.with_name(f"{number}-{run.name.partition('-')[2]}") / name
                 own.parent.mkdir(parents=True, exist_ok=True)
