@@ -41,7 +41,7 @@ class ClusterLauncher(SlurmLauncher):
             words.append("ckpt_path=last")
         rank = int(os.environ.get("SLURM_PROCID", 0))
         if rank:  # the first process writes the folder's files
-            words += ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
+            words += ["hydra.output_subdir=null", "hydra.job_logging.handlers.file.filename=/dev/null"]
         job = super().__call__(words, *args, **options)
         if rank and job.status == JobStatus.FAILED:  # of which the launcher hears nothing
             log.error("process %d failed", rank, exc_info=job._return_value)

@@ -108,7 +108,7 @@ def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
     """Twice put back into the queue, once killed -9: the same weights bit for bit, one folder, one W&B run."""
     folder = tmp_path / "sweep"
     long = ["trainer.max_steps=4000", "trainer.val_check_interval=400"]
-    process = start(folder, "seed=0", "ema_ramp_up=0.05,0.050", *long)
+    process = start(folder, "seed=0", "logger.name=interrupted,alone", *long)
     until(lambda: len(list(folder.glob("[01]-*/checkpoints/last.ckpt"))) == 2, "both runs' first scores")
     run, alone = sorted(folder.glob("[01]-*"))
     job = job_of(run)
@@ -215,7 +215,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
     )
     text = finished(process, 400)
     trials = optuna.load_study(study_name=made.study_name, storage=opened(f"{folder}/study.log")).trials
-    assert len(trials) == 8, text
+    assert len(trials) == 10, text  # the one that dies is tried three times
     states = {(t.params["loss"], t.params["optimizer.lr"]): t.state.name for t in trials}
     assert states.pop(("dying", 1e-3)) == "FAIL"
     assert states.pop(("bce", 1e30)) == "FAIL"
@@ -227,5 +227,5 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
         assert scores(run)["fid_200"] == pytest.approx(value)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     assert best["best_value"] == min(values.values())
-    (killed,) = (folder / ".submitit").glob("killed_*")
-    assert killed.read_text().split() == ["137"] * 4
+    killed = [path.read_text().split() for path in (folder / ".submitit").glob("killed_*")]
+    assert killed == [["137"] * 4] * 3  # of each try, a job that Slurm has started again three times

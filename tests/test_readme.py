@@ -163,8 +163,8 @@ def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(config
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])
-def test_generate_commands(finished, tmp_path, line):
-    words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(finished)) for word in shlex.split(line)[2:]]
+def test_generate_commands(scored, tmp_path, line):
+    words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line)[2:]]
     done = command(*words, script="scripts/generate.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / words[words.index("--out") + 1]).is_file()
