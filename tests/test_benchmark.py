@@ -27,7 +27,7 @@ def test_training_is_timed_idle_and_beside_other_work(monkeypatch, capsys):
     """One choice only: each is a run of train.py, idle and busy."""
     monkeypatch.setattr(threads, "CHOICES", {"one thread": {"OMP_NUM_THREADS": "1"}})
     threads.measure(["trainer.max_steps=2", *NARROW["dcgan"]], 1)
-    assert re.search(r"│ one thread +│ +[1-9]\d* +│ +[1-9]\d* +│", capsys.readouterr().out)
+    assert re.search(r"│ one thread +│ +[1-9][\d,]* +│ +[1-9][\d,]* +│", capsys.readouterr().out)
 
 
 def test_help_says_what_each_benchmark_measures():

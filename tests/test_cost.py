@@ -1,5 +1,7 @@
 """Parameters and operations against a count by hand."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -52,7 +54,9 @@ def measured(configure, monkeypatch, *overrides) -> dict[str, int]:
     costs = []
     monkeypatch.setattr(Cost, "__init__", lambda self: (setattr(self, "measured", {}), costs.append(self))[0])
     small = ["model.generator.hidden=[8]", "model.discriminator.hidden=[8]", "data.batch_size=16"]
-    train.train(configure("model=mlp", "metrics=none", "trainer.max_steps=4", *small, *overrides))
+    cfg = configure("model=mlp", "metrics=none", "trainer.max_steps=4", *small, *overrides)
+    shutil.rmtree(cfg.run_dir, ignore_errors=True)
+    train.train(cfg)
     return costs[-1].measured
 
 

@@ -401,7 +401,7 @@ def test_what_a_run_measures_is_known_before_it_trains(configure, conditional):
     scores = json.loads((Path(cfg.run_dir) / "metrics.json").read_text())["scores"]
     assert {*list_measured(evaluation)} == scores.keys()
     with pytest.raises(InputError, match=r"second_objective=image_seen: must be one of fid_200, kid, .*images_seen"):
-        train.train(configure(*words, "second_objective=image_seen"))
+        train.train(configure(*words, "second_objective=image_seen", f"run_dir={cfg.run_dir}/other"))
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_a_disabled_run_leaves_nothing_and_ends_well(configure, offline):
 def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(offline, tmp_path, end):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
     with suppress(type(end) if end else ZeroDivisionError), tracking.run(logger, {"seed": 0}):
-        (service,) = psutil.Process().children()
+        (service,) = (child for child in psutil.Process().children() if "wandb" in " ".join(child.cmdline()))
         service.kill()
         service.wait()
         if end:
