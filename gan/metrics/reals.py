@@ -1,13 +1,10 @@
 """The real images' side of every score: extracted once for each protocol, kept on disk, shared by all runs."""
 
-import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -18,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gan.data.datamodule import Images
+from gan.files import write_whole
 from gan.metrics.manifold import radii
 from gan.metrics.scores import Outputs, Reference
 
@@ -60,20 +58,12 @@ def summarise(extractor: Any, images: Images, device: torch.device | str) -> Ref
     return Reference(len(images), total, products, kept, radii(kept.double()), counts.double() / len(images))
 
 
-def key(parts: dict[str, Any]) -> str:
-    """Return the name under which statistics are kept: a hash of all that they depend on."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
 def keep(path: Path, reals: Reference, floor: dict[str, float]) -> None:
     """Write statistics so that a reader finds all of them or none; a folder that can't be written is only reported."""
     tensors = {name: value.contiguous() for name, value in vars(reals).items() if isinstance(value, Tensor)}
     content = save(tensors, metadata={"n": str(reals.n), "floor": json.dumps(floor)})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        write_whole(path, content)
     except OSError as error:
         log.warning("cache_dir=%s: statistics of the real images are not kept: %s", path.parent, error)
 

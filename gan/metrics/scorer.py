@@ -15,8 +15,9 @@ from gan.data.datamodule import ImageData
 from gan.data.pixels import to_uint8
 from gan.distributed import gathered, rank
 from gan.errors import InputError
+from gan.files import digest
 from gan.metrics.manifold import NEIGHBOURS
-from gan.metrics.reals import extract, keep, kept, key, spread, summarise
+from gan.metrics.reals import extract, keep, kept, spread, summarise
 from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, join, pick, scores
 
 FEWEST = 10  # images or samples that can be scored
@@ -92,7 +93,7 @@ class Scorer:
         ours = ("generator", "z_seed")  # of the fakes only
         parts = {name: value for name, value in self.protocol.items() if name not in ours}
         parts |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
-        path = self.cache_dir / f"{key(parts)}.safetensors" if self.cache_dir else None
+        path = self.cache_dir / f"{digest(parts)}.safetensors" if self.cache_dir else None
         found = kept(path) if path else None
         if found:
             self.reference, floor = found
