@@ -19,9 +19,10 @@ from gan.data.datamodule import ImageData
 from gan.data.pixels import save_grid, to_float
 from gan.display import plain_console, show
 from gan.errors import InputError, exit_in_one_line
+from gan.files import digest
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.memorisation import copying, nearest
-from gan.metrics.reals import extract, key, spread
+from gan.metrics.reals import extract, spread
 from gan.metrics.scorer import Scorer
 from gan.quiet import quiet
 from gan.results import Generator, load_generator
@@ -114,7 +115,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
     found |= scorer.describe()
     folder = run / "evaluations"
-    path = folder / f"{checkpoint.stem}-{key(scorer.protocol)[:8]}.json"
+    path = folder / f"{checkpoint.stem}-{digest(scorer.protocol)[:8]}.json"
     folder.mkdir(exist_ok=True)
     if arguments.neighbours:
         picture = path.with_suffix(".png")
