@@ -1,6 +1,5 @@
 """Finished runs: read from their folders, sorted by what their scores mean and by what may be averaged."""
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gan.cell import cell_name, comparable, setting
 from gan.errors import InputError
+from gan.files import digest
 
 # that every run leaves in its folder
 CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"
@@ -108,7 +108,7 @@ def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 def protocol_id(protocol: dict[str, Any]) -> str:
     """Return a short name for a whole protocol, by its hash."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+    return digest(protocol)[:8]
 
 
 def cells(runs: list[Run]) -> dict[str, list[Run]]:

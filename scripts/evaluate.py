@@ -19,7 +19,6 @@ from gan.data.datamodule import ImageData
 from gan.data.pixels import save_grid, to_float
 from gan.display import plain_console, show
 from gan.errors import InputError, exit_in_one_line
-from gan.files import digest
 from gan.metrics.fitting import accuracy, fit
 from gan.metrics.memorisation import copying, nearest
 from gan.metrics.reals import extract, spread
@@ -27,7 +26,7 @@ from gan.metrics.scorer import Scorer
 from gan.quiet import quiet
 from gan.results import Generator, load_generator
 from gan.run.build import build_data, build_scorer
-from gan.runs import CONFIG
+from gan.runs import CONFIG, protocol_id
 from gan.trusted import load_plain, require_trusted
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
@@ -115,7 +114,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
     found |= scorer.describe()
     folder = run / "evaluations"
-    path = folder / f"{checkpoint.stem}-{digest(scorer.protocol)[:8]}.json"
+    path = folder / f"{checkpoint.stem}-{protocol_id(scorer.protocol)}.json"
     folder.mkdir(exist_ok=True)
     if arguments.neighbours:
         picture = path.with_suffix(".png")

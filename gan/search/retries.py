@@ -1,12 +1,12 @@
 """What a failed trial leaves: the reason, and the files with which its next try goes on."""
 
-import os
 import shutil
 from pathlib import Path
 
 from optuna.trial import Trial
 
 from gan.errors import reason
+from gan.files import replace_whole
 from gan.runs import BEST, CONFIG, HISTORY, LAST
 from gan.search.trials import REFUSED
 
@@ -25,7 +25,5 @@ def carry_over(folder: Path, before: int, number: int) -> None:
         for name in (CONFIG, LAST, BEST, HISTORY):
             if (run / name).is_file():
                 own = run.with_name(f"{number}-{run.name.partition('-')[2]}") / name
-                own.parent.mkdir(parents=True, exist_ok=True)
-                part = own.with_name(f".{own.name}.part")
-                shutil.copy2(run / name, part)
-                os.replace(part, own)  # whole, or not at all
+                with replace_whole(own) as part:
+                    shutil.copy2(run / name, part)
