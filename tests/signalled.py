@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import execution_whitelist
 from omegaconf import open_dict
+from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import load_file
 
 from gan.errors import Preempted
@@ -48,6 +49,7 @@ def train_once(folder: Path, *overrides: str, number: int = 0, delay: float = 0)
 def train_through_signals(rank: int, port: int, folder: Path, cache: str, rounds: int, seed: int) -> None:
     """Train undisturbed, then in rounds with a signal each; the weights must be the same bit for bit."""
     torch.set_num_threads(1)
+    rank_zero_only.rank = rank  # as Lightning reads it, when it is imported, in a process that a launcher starts
     os.environ |= {"XDG_CACHE_HOME": cache, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     moments = random.Random(seed)
