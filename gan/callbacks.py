@@ -85,6 +85,7 @@ class Evaluation(Callback):
         axes = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.elapsed()}
         pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
         if self.folder and trainer.is_global_zero:
+            forget_after(self.folder / HISTORY, self.step - 1)  # a run killed as it ended makes its last one again
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(axes | self.scores) + "\n")
 

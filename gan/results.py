@@ -23,7 +23,7 @@ from gan.errors import InputError
 from gan.files import write_whole
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
-from gan.run.checkpoints import read_checkpoint, require_same_layers
+from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES
 from gan.run.resume import recorded_words
 from gan.runs import BEST, CONFIG, GENERATOR, LAST, METRICS, PROTOCOL_ID, protocol_id
@@ -132,7 +132,7 @@ def load_checkpoint(generator: nn.Module, path: str | Path, network: str = "ema.
     """Load a checkpoint's generator, averaged ("ema.module") or raw ("generator"), and return its step."""
     checkpoint, prefix = read_checkpoint(path), f"{network}."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    require_same_layers(generator, state, path)
+    require_same_layers(generator, shapes(state), path)
     generator.load_state_dict(state)
     return checkpoint["global_step"]
 

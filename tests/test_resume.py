@@ -275,3 +275,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert path.read_text(encoding="utf-8") == "ä first"
     assert [found.name for found in path.parent.iterdir()] == ["file.txt"]
     assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_a_run_killed_after_its_last_save_scores_its_last_state_once(configure, copied, tmp_path):
+    (copied / "metrics.json").unlink()
+    resume(configure, tmp_path, f"run_dir={copied}")
+    assert steps_of(copied) == [4, 8]
+    assert (copied / "metrics.json").is_file()

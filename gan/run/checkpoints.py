@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import nn
+from torch import Tensor, nn
 
 from gan.errors import InputError
 from gan.files import write_whole
@@ -68,10 +68,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def require_same_layers(network: nn.Module, state: dict[str, Any], path: str | Path) -> None:
-    """Raise InputError that names the first parameter or buffer which a checkpoint has and a network has not."""
-    own = network.state_dict()
-    for name in [*own, *(name for name in state if name not in own)]:
-        here, there = (tuple(of[name].shape) if name in of else "missing" for of in (own, state))
+def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each parameter and buffer, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def require_same_layers(network: nn.Module, layers: dict[str, tuple[int, ...]], path: str | Path) -> None:
+    """Raise InputError that names the first parameter or buffer whose shape differs in a network and a file."""
+    own = shapes(network.state_dict())
+    for name in own | layers:
+        here, there = own.get(name, "missing"), layers.get(name, "missing")
         if here != there:
             raise InputError(f"{path}: was made by another model: {name} is {there} there, {here} in this run's model")

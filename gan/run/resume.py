@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from gan.cell import flat
 from gan.errors import InputError
 from gan.gan import GAN
-from gan.run.checkpoints import read_checkpoint, require_same_layers
+from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES, get_key, read_config
 from gan.run.config import show_value
 from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
@@ -28,7 +28,7 @@ class Start(NamedTuple):
     """Where a run starts: at a checkpoint and its step, or fresh; `changes` are the settings that differ from before.
 
     They are by key, each with the value before and the one from now on. `before` holds earlier changes, by step;
-    `data_sha256` is of the images before.
+    `data_sha256` is of the images before, `layers` the checkpoint's shapes by name.
     """
 
     path: Path | None = None
@@ -36,6 +36,7 @@ class Start(NamedTuple):
     changes: dict[str, tuple[Any, Any]] = {}  # noqa: RUF012, a NamedTuple's default
     before: dict[str, Any] = {}  # noqa: RUF012
     data_sha256: str | None = None
+    layers: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
 
     @property
     def note(self) -> str | None:
@@ -52,7 +53,7 @@ class Start(NamedTuple):
         if self.data_sha256 not in (None, cfg.data_sha256):
             raise InputError(f"ckpt_path={self.path}: was trained on other images than these; start a new run")
         if self.path:
-            require_same_layers(gan, read_checkpoint(self.path)["state_dict"], self.path)
+            require_same_layers(gan, self.layers, self.path)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -85,7 +86,9 @@ def find_start(cfg: DictConfig) -> Start:
             "resume a checkpoint in its run's folder"
         )
     changes = compare_settings(recorded, OmegaConf.to_container(cfg), path)
-    return Start(path, checkpoint["global_step"], changes, recorded.get(CHANGES) or {}, recorded.get("data_sha256"))
+    layers = shapes(checkpoint["state_dict"])
+    earlier, data_sha256 = recorded.get(CHANGES) or {}, recorded.get("data_sha256")
+    return Start(path, checkpoint["global_step"], changes, earlier, data_sha256, layers)
 
 
 def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
