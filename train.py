@@ -8,14 +8,14 @@ import hydra
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from gan.cluster import ClusterLauncher
 from gan.errors import exit_in_one_line
-from gan.machine import MachineLauncher
+from gan.launch.local import MachineLauncher
+from gan.launch.slurm import ClusterLauncher
+from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_words
 from gan.run.threads import choose_threads
 from gan.search.sweeper import StudySweeper
-from gan.signals import catch_signals
-from gan.trusted import TARGETS
+from gan.system.signals import catch_signals
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -24,26 +24,27 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
     from pytorch_lightning import seed_everything
 
-    from gan import results, tracking
+    from gan import tracking
     from gan.errors import Diverged
-    from gan.guards import require_steps
-    from gan.quiet import quiet
+    from gan.run import outputs
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
+    from gan.run.checks import require_steps
     from gan.run.config import prepare_config
     from gan.run.identity import connect, identify
     from gan.run.resume import find_start
+    from gan.system.console import quiet
 
     quiet()
     cfg = connect(prepare_config(cfg))
     start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    results.show_notes([*notes, data.summary, start.note])
+    outputs.show_notes([*notes, data.summary, start.note])
     cfg = identify(cfg, data, start.record)
     gan = build_gan(cfg, data)
     start.require_fit(gan, cfg)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
-    config = results.start(cfg, network_shape(cfg, data), data.classes)
+    config = outputs.start(cfg, network_shape(cfg, data), data.classes)
     with tracking.run(trainer.logger, config):
         try:
             trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)
@@ -52,8 +53,8 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
                 trainer.validate(gan, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))
-        scores = results.finish(trainer, gan, evaluation, Path(cfg.run_dir))
-    return results.values(scores, cfg.objective, cfg.second_objective)
+        scores = outputs.finish(trainer, gan, evaluation, Path(cfg.run_dir))
+    return outputs.values(scores, cfg.objective, cfg.second_objective)
 
 
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)

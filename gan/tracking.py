@@ -1,4 +1,4 @@
-"""What a run logs to W&B. Nothing else imports wandb but gan/wandb_server.py."""
+"""What a run logs to W&B. Nothing else imports wandb but gan/system/wandb_server.py."""
 
 import logging
 import math
@@ -18,10 +18,10 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from gan.cell import safe
 from gan.errors import InputError, Preempted
-from gan.runs import protocol_id
-from gan.wandb_server import HINT, LONGEST, choose_mode, explain, is_best_of_group, silence
+from gan.run.cell import safe
+from gan.run.record import protocol_id
+from gan.system.wandb_server import HINT, LONGEST, choose_mode, explain, is_best_of_group, silence
 
 FINISH_S = 120  # for uploads at a run's end; what is left is on disk
 

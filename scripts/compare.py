@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from gan.comparison import differences, table
 from gan.errors import InputError
-from gan.runs import as_run, by_protocol, local_runs
+from gan.report.statistics import differences, table
+from gan.run.record import as_run, by_protocol, local_runs
 
 FORMATS = (".csv", ".md", ".tex")
 
@@ -54,7 +54,7 @@ def markdown(rows: pd.DataFrame) -> str:
 def compare(arguments: argparse.Namespace) -> None:
     """Print a table for each protocol, and the differences between its cells; write the table where asked to."""
     if arguments.project:
-        from gan import wandb_server  # which takes seconds to import
+        from gan.system import wandb_server  # which takes seconds to import
 
         runs = [as_run(*found) for found in wandb_server.scored_runs(arguments.project)]
     else:

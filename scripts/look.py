@@ -18,12 +18,12 @@ from rich.table import Table
 from gan.data.datamodule import ImageData
 from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
-from gan.display import plain_console
 from gan.errors import InputError, exit_in_one_line
-from gan.metrics.reals import spread
+from gan.metrics.real_statistics import spread
 from gan.metrics.scorer import FEWEST
-from gan.quiet import quiet
 from gan.run.build import build_data
+from gan.run.display import plain_console
+from gan.system.console import quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 COLUMNS, MOST_CLASSES = 10, 20  # of the picture

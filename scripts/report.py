@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gan.errors import InputError
 from gan.report.page import page
-from gan.runs import as_run, local_runs
+from gan.run.record import as_run, local_runs
 
 
 def write(folders: list[Path], out: Path | None) -> None:
@@ -30,8 +30,8 @@ def write(folders: list[Path], out: Path | None) -> None:
 
 def publish(project: str, sweep: str | None) -> None:
     """Write the report of a W&B project's or sweep's runs into W&B."""
-    from gan import wandb_server  # which takes seconds to import
     from gan.report.wandb_page import publish
+    from gan.system import wandb_server  # which takes seconds to import
 
     runs = [as_run(*found) for found in wandb_server.scored_runs(project, sweep)]
     print(f"report: {publish(runs, wandb_server.with_entity(project), sweep)}")

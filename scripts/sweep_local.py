@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from gan.errors import InputError
-from gan.sweeps import multirun
+from gan.launch.wandb_agent import multirun
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 import gan  # noqa: F401, the configs use its resolver
 from gan.errors import exit_in_one_line
 from gan.launch.swept_run import check_parameters
-from gan.sweeps import overrides
+from gan.launch.wandb_agent import overrides
 
 ROOT = Path(__file__).resolve().parents[1]
 

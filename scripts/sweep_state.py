@@ -16,9 +16,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.table import Column, Table
 
-from gan.display import differing, plain_console, short
 from gan.errors import InputError, exit_in_one_line
-from gan.runs import CONFIG, METRICS, history
+from gan.run.display import differing, plain_console, short
+from gan.run.record import CONFIG, METRICS, history
 
 COLUMNS = ("run", "parameters", "state", "step", "score", "best", "job")
 NUMBERS = ("run", "step", "score", "best")

@@ -2,9 +2,10 @@
 
 The shipped weights were made by
 
-python scripts/train_classifier.py data=mnist data.root=PATH --epochs 8 --out gan/metrics/weights/mnist.safetensors
+python scripts/train_classifier.py data=mnist data.root=PATH --epochs 8 \\
+    --out gan/metrics/extractors/weights/mnist.safetensors
 python scripts/train_classifier.py data=fashion_mnist data.root=PATH --epochs 10 \\
-    --out gan/metrics/weights/fashion_mnist.safetensors
+    --out gan/metrics/extractors/weights/fashion_mnist.safetensors
 """
 
 import argparse
@@ -16,9 +17,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from safetensors.torch import save_file
 
-from gan.metrics.classifier import Classifier, Network
-from gan.metrics.fitting import accuracy, fit
-from gan.trusted import PARTS
+from gan.metrics.extractors.classifier import Classifier, Network
+from gan.metrics.extractors.fitting import accuracy, fit
+from gan.run.allowlist import PARTS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

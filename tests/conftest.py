@@ -14,7 +14,7 @@ from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, open_dict
 
 import gan  # noqa: F401, the configs use its resolver
-from gan.trusted import TARGETS
+from gan.run.allowlist import TARGETS
 from tests.stub import KEY, Stub
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,7 @@
 """What processes forked for tests have in common: imports, and digits that take seconds to parse."""
 
-import gan.results  # noqa: F401
 import gan.run.build  # noqa: F401
+import gan.run.outputs  # noqa: F401
 import gan.run.resume  # noqa: F401
 from gan.data.datasets import digits
 from tests import signalled  # noqa: F401

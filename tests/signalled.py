@@ -16,8 +16,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import load_file
 
 from gan.errors import Preempted
-from gan.signals import catch_signals
-from gan.trusted import TARGETS
+from gan.run.allowlist import TARGETS
+from gan.system.signals import catch_signals
 from tests.conftest import FEW_FAKES, NARROW, ROOT, SMALL
 
 STEPS = 20

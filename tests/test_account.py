@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from hydra import compose
 
-from gan import wandb_server
 from gan.launch.account import Account
+from gan.system import wandb_server
 from tests.stub import KEY
 
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from gan.cell import LONGEST, cell_name, is_incidental, setting
+from gan.run.cell import LONGEST, cell_name, is_incidental, setting
 from gan.run.config import prepare_config
-from gan.runs import Run, cells
+from gan.run.record import Run, cells
 from tests.conftest import NARROW, ROOT
 
 INCIDENTAL = [

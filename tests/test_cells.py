@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gan.errors import InputError, reason
 from gan.gan import GAN
-from gan.guards import check
+from gan.run.checks import check
 from tests.conftest import NARROW, ROOT
 
 MODELS, LOSSES = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "loss"))

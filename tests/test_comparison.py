@@ -11,9 +11,9 @@ import pytest
 import yaml
 from scipy import stats
 
-from gan.comparison import differences, holm, interval, table
 from gan.errors import InputError
-from gan.runs import Run, by_protocol, cells, history, local_runs
+from gan.report.statistics import differences, holm, interval, table
+from gan.run.record import Run, by_protocol, cells, history, local_runs
 from tests.test_train import command
 
 PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}

@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 import train
-from gan import precision
 from gan.errors import InputError
 from gan.run.command_line import expand_home
 from gan.run.config import prepare_config
+from gan.system import precision
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 
 
@@ -153,7 +153,7 @@ def test_on_a_gpu_its_own_bfloat16_counts(monkeypatch, has_bfloat16):
 
 def test_a_cpu_that_emulates_bfloat16_trains_in_float32(tmp_path):
     """oneDNN is told to use no more than AVX2, as on a CPU that has no more."""
-    code = "from gan.precision import resolve_precision; print(resolve_precision('auto', 'cpu'))"
+    code = "from gan.system.precision import resolve_precision; print(resolve_precision('auto', 'cpu'))"
     environment = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "PATH": "/usr/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "32-true\n", done.stderr

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import train
-from gan.cost import Cost, FlopCounter, parameters
+from gan.callbacks.cost import Cost, FlopCounter, parameters
 from gan.gan import GAN
 from gan.penalties import gradients
 

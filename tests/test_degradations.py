@@ -10,8 +10,8 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from gan.data.datasets import Torchvision
 from gan.data.pixels import to_float
-from gan.metrics.classifier import Classifier
-from gan.metrics.fitting import accuracy, fit
+from gan.metrics.extractors.classifier import Classifier
+from gan.metrics.extractors.fitting import accuracy, fit
 from gan.metrics.scorer import Scorer
 from gan.metrics.scores import frechet
 

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from gan.display import show, show_places, show_run
-from gan.results import show_notes
+from gan.run.display import show, show_places, show_run
+from gan.run.outputs import show_notes
 from gan.search import summary
 from tests.conftest import ROOT
 
@@ -47,7 +47,7 @@ def print_study(folder: Path) -> None:
 )
 def test_values_paths_and_errors_are_printed_as_they_are(tmp_path, capsys, monkeypatch, printed, times):
     monkeypatch.setattr(summary, "plots", lambda *_: [])
-    monkeypatch.setattr("gan.display.label", str)
+    monkeypatch.setattr("gan.run.display.label", str)
     printed(tmp_path)
     assert capsys.readouterr().out.count(ODD) == times
 
@@ -60,6 +60,6 @@ def test_everything_is_printed_by_the_plain_console():
 
 def test_letters_that_a_terminal_lacks_are_shown_by_their_codes():
     ascii_only = os.environ | {"PYTHONUTF8": "0", "LC_ALL": "C"}
-    code = "from gan.display import plain_console as p; print(chr(0x732b)); p().print(chr(0x2503), chr(0xb1))"
+    code = "from gan.run.display import plain_console as p; print(chr(0x732b)); p().print(chr(0x2503), chr(0xb1))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ascii_only, capture_output=True, text=True)
     assert done.stdout == "\\u732b\n\\u2503 \\xb1\n", done.stderr

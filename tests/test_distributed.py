@@ -17,7 +17,7 @@ from torch.distributed.nn import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan.gan import GAN
-from gan.trusted import TARGETS
+from gan.run.allowlist import TARGETS
 from tests.conftest import FEW_FAKES, NARROW, ROOT, SMALL
 
 MLP = ["model=mlp", *NARROW["mlp"]]

@@ -11,10 +11,10 @@ from PIL import Image
 import train
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
-from gan.metrics.classifier import Classifier
+from gan.metrics.extractors.classifier import Classifier
 from gan.metrics.scorer import Scorer
 from gan.priors import normal
-from gan.results import Generator
+from gan.run.outputs import Generator
 from scripts import evaluate
 from tests.conftest import NARROW
 from tests.test_scorer import Digits

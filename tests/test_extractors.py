@@ -12,10 +12,10 @@ from torchvision.datasets import MNIST, FashionMNIST
 
 from gan.data.datasets import Torchvision
 from gan.errors import InputError
-from gan.metrics import inception
-from gan.metrics.classifier import SHA256, WEIGHTS, Classifier
-from gan.metrics.inception import Inception
-from gan.metrics.timm_model import TimmModel
+from gan.metrics.extractors import inception
+from gan.metrics.extractors.classifier import SHA256, WEIGHTS, Classifier
+from gan.metrics.extractors.inception import Inception
+from gan.metrics.extractors.timm_model import TimmModel
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])

@@ -6,10 +6,10 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.gan import GAN
-from gan.guards import check
 from gan.losses import BCE, Wasserstein
 from gan.models import dcgan, infogan, projection
 from gan.penalties import R1
+from gan.run.checks import check
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
 

@@ -9,9 +9,9 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
-from gan.cell import cell_name
 from gan.data.folder import Folder
 from gan.errors import InputError
+from gan.run.cell import cell_name
 from gan.run.config import prepare_config
 from gan.run.identity import connect, identify
 from tests.conftest import NARROW
@@ -176,6 +176,6 @@ def test_another_logger_or_none_is_left_alone(configure, monkeypatch):
 
 def test_only_the_first_process_asks_the_server(named, monkeypatch):
     monkeypatch.setattr("gan.run.identity.rank_zero_only", SimpleNamespace(rank=1))
-    monkeypatch.setattr("gan.wandb_server.choose_mode", lambda mode: pytest.fail("asked"))
+    monkeypatch.setattr("gan.system.wandb_server.choose_mode", lambda mode: pytest.fail("asked"))
     assert named().logger.mode == "disabled"
     assert "WANDB_MODE" not in os.environ

@@ -14,7 +14,7 @@ from gan.data.datamodule import ImageData
 from gan.errors import Preempted, reason
 from gan.gan import GAN
 from gan.run import build
-from gan.signals import SIGNALS, catch_signals
+from gan.system.signals import SIGNALS, catch_signals
 from tests.conftest import NARROW
 
 RUN = ["model=mlp", *NARROW["mlp"], "trainer.val_check_interval=10", "ckpt_path=last"]

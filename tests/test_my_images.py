@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw
 
 from gan.data.datamodule import Images
 from gan.data.folder import Folder
-from gan.display import format_duration
 from gan.errors import InputError
 from gan.launch.forecast import expand_sweep
-from gan.metrics import own_classifier as own
-from gan.metrics.classifier import Classifier
-from gan.metrics.own_classifier import choose_num_features, own_classifier
+from gan.metrics.extractors import own_classifier as own
+from gan.metrics.extractors.classifier import Classifier
+from gan.metrics.extractors.own_classifier import choose_num_features, own_classifier
 from gan.metrics.scorer import Scorer
+from gan.run.display import format_duration
 from tests.conftest import ROOT
 from tests.test_train import command
 

@@ -156,7 +156,7 @@ def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(config
     cfg = compose("train", words, return_hydra_config=True)
     hydra = OmegaConf.to_container(OmegaConf.masked_copy(cfg, "hydra"), resolve=False)["hydra"]
     chosen = {word.partition("=")[0]: word.partition("=")[2] for word in words}
-    launchers = {"local": "gan.machine.MachineLauncher", "slurm": "gan.cluster.ClusterLauncher"}
+    launchers = {"local": "gan.launch.local.MachineLauncher", "slurm": "gan.launch.slurm.ClusterLauncher"}
     target = launchers.get(chosen.get("hydra/launcher", "").removesuffix("_ddp"))
     assert hydra["launcher"]["_target_"].endswith(target or "BasicLauncher")
     assert ("StudySweeper" in hydra["sweeper"]["_target_"]) == ("hparams_search" in chosen)

@@ -1,4 +1,4 @@
-"""scripts/report.py on folders of hand-made runs: one page that says what gan.comparison says, and fetches nothing."""
+"""scripts/report.py on folders of hand-made runs: one page of what gan.report.statistics says; it fetches nothing."""
 
 import json
 import math
@@ -14,12 +14,12 @@ import yaml
 from PIL import Image
 
 import train
-from gan import wandb_server
-from gan.comparison import table
-from gan.display import number
 from gan.report.page import page
 from gan.report.settings import importance, varying
-from gan.runs import local_runs
+from gan.report.statistics import table
+from gan.run.display import number
+from gan.run.record import local_runs
+from gan.system import wandb_server
 from scripts.report import publish
 from tests.conftest import NARROW
 from tests.test_comparison import PROTOCOL

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import train
 from gan.errors import InputError
-from gan.files import write_whole
 from gan.run.command_line import complete_words
+from gan.system.files import write_whole
 from tests.conftest import NARROW
 from tests.test_train import command
 

@@ -13,8 +13,8 @@ from gan.data.datamodule import Images
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
 from gan.errors import InputError
-from gan.metrics import reals
-from gan.metrics.classifier import SHA256, Classifier
+from gan.metrics import real_statistics
+from gan.metrics.extractors.classifier import SHA256, Classifier
 from gan.metrics.scorer import Scorer
 
 
@@ -160,7 +160,7 @@ class TestCache:
         scorer = self.scorer(tmp_path)
         scorer.measure_reals()
         assert scorer.extractor.seen > 0
-        assert reals.kept(path) is not None
+        assert real_statistics.kept(path) is not None
         assert len(path.read_bytes()) == len(whole)
 
     def test_two_processes_may_fill_it_at_once(self, tmp_path):
@@ -169,7 +169,7 @@ class TestCache:
             floors = pool.map(fill, [tmp_path] * 3)
         assert floors[0] == floors[1] == floors[2]
         (path,) = tmp_path.iterdir()
-        assert reals.kept(path) is not None
+        assert real_statistics.kept(path) is not None
 
     def test_a_folder_that_cannot_be_written_costs_only_time(self, tmp_path, caplog):
         (tmp_path / "file").write_text("no folder")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gan.metrics.manifold import manifold_scores, radii
-from gan.metrics.memorisation import copying, nearest
+from gan.metrics.memorization import copying, nearest
 from gan.metrics.scores import Outputs, Reference, few, frechet, inception_score, kernel, scores
 
 

@@ -27,7 +27,7 @@ from optuna.trial import TrialState, create_trial
 
 import train
 from gan.errors import InputError
-from gan.machine import together
+from gan.launch.local import together
 from gan.run.build import build_data, build_scorer, build_trainer
 from gan.run.config import prepare_config
 from gan.run.objectives import list_measured

@@ -17,10 +17,11 @@ import wandb
 from wandb.proto import wandb_internal_pb2
 
 import train
-from gan import tracking, wandb_server
-from gan.comparison import table
+from gan import tracking
 from gan.report.page import page
-from gan.runs import as_run, by_protocol, cells, history, local_runs
+from gan.report.statistics import table
+from gan.run.record import as_run, by_protocol, cells, history, local_runs
+from gan.system import wandb_server
 from scripts.report import publish
 from tests.stub import KEY, WANDB, Recorder, needs_stub
 from tests.test_train import NARROW

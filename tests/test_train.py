@@ -14,10 +14,10 @@ from PIL import Image
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import train
-from gan.callbacks import Evaluation
+from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError, reason
 from gan.gan import GAN
-from gan.results import load_generator
+from gan.run.outputs import load_generator
 from tests.conftest import NARROW, ROOT
 
 

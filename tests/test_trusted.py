@@ -12,12 +12,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import train
-from gan import trusted
 from gan.errors import InputError
-from gan.metrics import inception
-from gan.results import load_generator
+from gan.launch.wandb_agent import overrides
+from gan.metrics.extractors import inception
+from gan.run import allowlist
 from gan.run.config import prepare_config
-from gan.sweeps import overrides
+from gan.run.outputs import load_generator
 from scripts.evaluate import configured
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
@@ -56,14 +56,14 @@ HOLES = (  # reached by a library, by an allowed module's imports, or by what al
     "gan.models.dcgan.Generator.__init__.__globals__.get",
     "gan.data.datasets.os.system",
     "gan.data.folder.ImageData",
-    "gan.metrics.inception.torch.load",
-    "gan.results.load_checkpoint",
-    "gan.machine.leave",
-    "gan.machine.os.system",
+    "gan.metrics.extractors.inception.torch.load",
+    "gan.run.outputs.load_checkpoint",
+    "gan.launch.local.leave",
+    "gan.launch.local.os.system",
     "gan.launch.forecast.subprocess.run",
     "gan.tracking.wandb.init",
-    "gan.cluster.ClusterLauncher",
-    "gan.trusted.load_plain",
+    "gan.launch.slurm.ClusterLauncher",
+    "gan.run.allowlist.load_plain",
     ["torch.load"],
     7,
 )
@@ -119,14 +119,14 @@ def test_the_payload_would_write_the_marker(tmp_path):
 @pytest.mark.parametrize("target", HOLES, ids=str)
 def test_what_a_part_of_a_run_may_not_name(target):
     with pytest.raises(InputError, match=r"^a\.0\.b\._target_=.*: not an import path that a config may use; it may"):
-        trusted.require_trusted({"a": [{"b": {"_target_": target}}]})
+        allowlist.require_trusted({"a": [{"b": {"_target_": target}}]})
 
 
 def test_all_that_is_listed_exists_and_hydra_agrees(configure):
     """Hydra's own check sees more than ours, as what is bound to an object, and may not see less."""
-    for name in trusted.PARTS:
+    for name in allowlist.PARTS:
         if not name.endswith(".*"):
-            assert callable(trusted.pkgutil.resolve_name(name)), name
+            assert callable(allowlist.pkgutil.resolve_name(name)), name
     for hole in HOLES:
         if isinstance(hole, str):
             with pytest.raises(Exception, match=r"whitelist|Reference|Error locating"):
@@ -136,7 +136,7 @@ def test_all_that_is_listed_exists_and_hydra_agrees(configure):
 def trusted_build(target):
     from hydra.utils import execution_whitelist, instantiate
 
-    with execution_whitelist(trusted.PARTS, reset=True):
+    with execution_whitelist(allowlist.PARTS, reset=True):
         return instantiate({"_target_": target})
 
 
@@ -148,11 +148,11 @@ def test_only_folders_of_the_callers_own_give_modules(tmp_path, monkeypatch):
     (tmp_path / "site" / "helper.py").touch()
     (tmp_path / "site" / "helper-1.0.dist-info").mkdir()
     path = os.pathsep.join(map(str, ["", tmp_path, tmp_path / "site", ROOT, tmp_path / "nowhere"]))
-    assert trusted.list_own_modules(path) == ("mine.*",)
+    assert allowlist.list_own_modules(path) == ("mine.*",)
     monkeypatch.syspath_prepend(tmp_path)
-    trusted.require_target("mine.loss", "loss", ("mine.*",))
+    allowlist.require_target("mine.loss", "loss", ("mine.*",))
     with pytest.raises(InputError, match=r"loss._target_=mine.os.system: .* may name mine\.\*"):
-        trusted.require_target("mine.os.system", "loss", ("mine.*",))
+        allowlist.require_target("mine.os.system", "loss", ("mine.*",))
 
 
 def test_no_part_of_a_config_runs_a_planted_file(configure, calls):
@@ -256,6 +256,6 @@ def test_every_config_of_the_suite_may_name_what_it_names():
                 targets.add(line.split(":")[1].split("#")[0].strip())
     assert len(targets) > 30
     for target in targets:
-        trusted.require_target(target, "conf", trusted.TARGETS)
+        allowlist.require_target(target, "conf", allowlist.TARGETS)
     with initialize_config_dir(str(ROOT / "conf")):
         assert compose("train").loss._target_ in targets

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import wandb
 
-from gan import tracking, wandb_server
+from gan import tracking
 from gan.errors import InputError
-from gan.wandb_server import check_name, choose_mode
+from gan.system import wandb_server
+from gan.system.wandb_server import check_name, choose_mode
 from tests.stub import KEY, needs_stub
 
 

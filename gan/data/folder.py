@@ -11,7 +11,7 @@ from gan.data.datamodule import ImageData, Images
 from gan.data.decode import decode_image, read_color
 from gan.data.pixel_cache import PixelCache
 from gan.data.tree import Tree, find_images
-from gan.files import digest
+from gan.system.files import digest
 
 MOST_CLASSES_SHOWN = 12
 

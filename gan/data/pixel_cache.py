@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gan.data.decode import Unreadable
 from gan.errors import InputError
-from gan.files import digest, read_json, write_whole
+from gan.system.files import digest, read_json, write_whole
 
 VERSION = 1  # of the decoding; part of every key
 MOST_NAMED = 10  # unreadable files in an error

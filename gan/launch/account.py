@@ -38,7 +38,7 @@ class Account(Callback):
             os.environ["WANDB_MODE"] = mode
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        wandb_server = sys.modules.get("gan.wandb_server")  # which takes seconds to import
+        wandb_server = sys.modules.get("gan.system.wandb_server")  # which takes seconds to import
         pattern = "*/wandb/offline-run-*"
         if wandb_server and wandb_server.silent and any(Path(config.hydra.sweep.dir).glob(pattern)):
             print(f"W&B      wandb sync {shlex.quote(config.hydra.sweep.dir)}/{pattern}")

@@ -16,9 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
-from gan.display import format_duration, plain_console
 from gan.errors import exit_in_one_line
 from gan.launch.swept_keys import SweptKeys
+from gan.run.display import format_duration, plain_console
 from gan.run.threads import choose_threads
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
@@ -76,8 +76,8 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
     from pytorch_lightning import Trainer, seed_everything
 
     from gan.launch.step_timer import StepTimer
-    from gan.quiet import quiet
     from gan.run.build import build, build_data, build_gan, build_scorer
+    from gan.system.console import quiet
 
     quiet()
     threads = torch.get_num_threads()

@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gan.errors import InputError, exit_in_one_line
-from gan.run.built import Compose, describe_built, differences, refuse_dead
+from gan.run.effects import Compose, describe_built, differences, refuse_dead
 
 
 class SweptKeys(Callback):

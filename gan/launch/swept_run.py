@@ -6,8 +6,8 @@ from typing import Any
 from hydra.errors import HydraException
 
 from gan.launch.swept_keys import require_effects
-from gan.run.built import Compose, has_key, in_one_line
-from gan.sweeps import literal
+from gan.launch.wandb_agent import literal
+from gan.run.effects import Compose, has_key, in_one_line
 
 
 def check_parameters(

@@ -15,10 +15,10 @@ from gan.data.datamodule import ImageData
 from gan.data.pixels import to_uint8
 from gan.distributed import gathered, rank
 from gan.errors import InputError
-from gan.files import digest
 from gan.metrics.manifold import NEIGHBOURS
-from gan.metrics.reals import extract, keep, kept, spread, summarise
+from gan.metrics.real_statistics import extract, keep, kept, spread, summarise
 from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, join, pick, scores
+from gan.system.files import digest
 
 FEWEST = 10  # images or samples that can be scored
 MOST_PARTS, ENOUGH = 4, 1000  # parts of the fakes that are scored like the floor, and how many fakes are enough for it

@@ -8,12 +8,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gan.display import label, number
 from gan.report import charts, tables, tuning
 from gan.report.parts import Cell, Part, evaluations, parts, samples
 from gan.report.settings import ENOUGH, importance, named, varying
 from gan.report.words import headline
-from gan.runs import Run
+from gan.run.display import label, number
+from gan.run.record import Run
 
 MOST_SAMPLES = 12  # cells whose samples are shown
 MOST_NAMED = 7  # cells in the legend

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from gan.comparison import name_at_n_floor, table, values
-from gan.runs import METRICS, Run, by_protocol, cells, history, protocol_id
+from gan.report.statistics import name_at_n_floor, table, values
+from gan.run.record import METRICS, Run, by_protocol, cells, history, protocol_id
 
 CHOICES = ("data", "model", "loss")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933")  # Okabe and Ito 2008, an olive

@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 
-from gan.runs import Run
+from gan.run.record import Run
 
 ENOUGH = 10  # runs, below which a forest has nothing to learn from
 NONE = "–"  # noqa: RUF001, a setting that a run does not have

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gan.display import label, number
 from gan.report.parts import Cell, Part, finite
+from gan.run.display import label, number
 
 SPELLED = {"std": "standard deviation", "images_seen": "images seen", "minutes": "minutes", "diverged": "diverged"}
 WORDS = ("cell", "folder")
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 
 def of_cells(part: Part) -> Table:
-    """Return gan.comparison's table of a part, real images last."""
+    """Return gan.report.statistics's table of a part, real images last."""
     titles = {part.score: label(part.score), f"{part.score} of best": f"{label(part.score)} of best checkpoint"}
     titles[part.score_of_reals] = label(part.score_of_reals)
     headers = [(titles.get(name, SPELLED.get(name, name)), name not in WORDS) for name in part.rows]

@@ -7,7 +7,7 @@ from typing import Any
 from gan.report.parts import Part, parts
 from gan.report.settings import varying
 from gan.report.words import headline
-from gan.runs import PROTOCOL_ID, Run
+from gan.run.record import PROTOCOL_ID, Run
 
 MOST_AXES = 8
 

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from gan.comparison import differences
-from gan.display import label, number
 from gan.report.parts import Cell, Part
+from gan.report.statistics import differences
+from gan.run.display import label, number
 
 LONGEST = 45  # letters of a cell's name in a headline
 

@@ -8,14 +8,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
-from gan.callbacks import Evaluation
+from gan.callbacks.evaluation import Evaluation
 from gan.data.datamodule import ImageData
 from gan.gan import GAN
-from gan.guards import check, check_processes
 from gan.metrics.scorer import Scorer
+from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
+from gan.run.checks import check, check_processes
 from gan.run.objectives import require_measured
-from gan.trusted import PARTS
 
 N_SHOWN = 100  # samples of a run that is not scored
 

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from gan.errors import InputError
-from gan.files import write_whole
+from gan.system.files import write_whole
 
 
 class LastCheckpoint(Callback):

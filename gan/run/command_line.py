@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.runs import CONFIG, LAST
-from gan.sweeps import literal
-from gan.trusted import is_setting, load_plain
+from gan.launch.wandb_agent import literal
+from gan.run.allowlist import is_setting, load_plain
+from gan.run.record import CONFIG, LAST
 
 OVERRIDES = "overrides"  # in a run's config: the words that it was started with
 UNSET = (None, "", "null")

@@ -13,8 +13,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gan.errors import InputError
 from gan.gan import GAN
-from gan.precision import resolve_precision
-from gan.trusted import require_target
+from gan.run.allowlist import require_target
+from gan.system.precision import resolve_precision
 
 GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
 SEEDS = 2**32  # what numpy takes

@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from gan.errors import Preempted, exit_in_one_line, explain, reason
-from gan.files import write_whole
-from gan.signals import last_words
+from gan.system.files import write_whole
+from gan.system.signals import last_words
 
 TRACEBACK = "traceback.txt"  # in the folder of a run that failed in a way that nobody foresaw
 

@@ -12,10 +12,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from gan.cell import CHOICES, cell_name
 from gan.data.datamodule import ImageData
 from gan.errors import InputError
-from gan.runs import CONFIG
+from gan.run.cell import CHOICES, cell_name
+from gan.run.record import CONFIG
 
 TRACKED = "gan.tracking.wandb_logger"
 NAMES = ("project", "entity", "group", "name", "id")
@@ -42,7 +42,7 @@ def connect(cfg: DictConfig) -> DictConfig:
 
 def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
     """Return the mode in which runs with a logger's options are logged; raise InputError for what W&B would refuse."""
-    from gan.wandb_server import check_name, choose_mode
+    from gan.system.wandb_server import check_name, choose_mode
 
     for key in (*NAMES, "tags"):
         check_name(key, options[key])

@@ -2,7 +2,7 @@
 
 import torch
 
-from gan.callbacks import Evaluation
+from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError
 
 FACTS = ("images_seen", "generator_steps", "seconds", "diverged")

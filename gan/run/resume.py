@@ -7,13 +7,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from gan.cell import flat
 from gan.errors import InputError
 from gan.gan import GAN
+from gan.run.cell import flat
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES, get_key, read_config
 from gan.run.config import show_value
-from gan.runs import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
+from gan.run.record import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # what a resumed run may change: everything in these groups, and numbers in these

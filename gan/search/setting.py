@@ -6,8 +6,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from gan.cell import is_incidental
 from gan.errors import InputError
+from gan.run.cell import is_incidental
 from gan.search.space import Space
 from gan.search.trials import counts, find_history
 

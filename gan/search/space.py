@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gan.errors import InputError
-from gan.run.built import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
+from gan.run.effects import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
 from gan.search.parameters import assign, list_ends, list_values, parse, require_same_meaning
 
 TRIED = 200  # combinations of choices in which a parameter is looked for before it is called dead

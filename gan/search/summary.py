@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from gan.display import label, number, plain_console, short
+from gan.run.display import label, number, plain_console, short
 
 RESULTS = "optimization_results.yaml"
 

@@ -14,7 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gan.errors import InputError, exit_in_one_line
-from gan.machine import together
+from gan.launch.local import together
 
 
 class StudySweeper(Sweeper):

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import Preempted, ProcessDied
-from gan.machine import ENDING
+from gan.launch.local import ENDING
 from gan.search import PRUNED
 from gan.search.retries import carry_over, explain
 from gan.search.space import Space

@@ -10,8 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gan.cell import flat
 from gan.errors import InputError
+from gan.run.cell import flat
 
 READ = (  # keys that are no constructor's argument in the config, but are read by train.py
     *("seed", "n_critic", "conditional", "ema_half_life_steps", "ema_ramp_up", "gradient_clip_val", "weight_clip"),

@@ -16,7 +16,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from gan.distributed import find_largest
 from gan.errors import Preempted
 from gan.run.checkpoints import evaluates_next
-from gan.signals import SIGNALS, early
+from gan.system.signals import SIGNALS, early
 
 CHECK_EVERY = 5  # steps, with several processes: they have to agree on one, and to ask takes an exchange
 

@@ -20,8 +20,8 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
 
-from gan.display import apart, show_run
 from gan.errors import ProcessDied
+from gan.run.display import apart, show_run
 
 ENDING = threading.Event()  # whoever waits for jobs stops waiting
 

@@ -8,9 +8,9 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from gan.data.datamodule import ImageData
-from gan.files import digest
-from gan.metrics.classifier import Classifier
-from gan.metrics.fitting import fit
+from gan.metrics.extractors.classifier import Classifier
+from gan.metrics.extractors.fitting import fit
+from gan.system.files import digest
 
 VERSION = 1  # of the training; part of the key
 IMAGES, MOST_EPOCHS, FEWEST_EPOCHS = 40_000, 40, 2  # images seen in training, each at most and at least so often

@@ -15,9 +15,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gan.data.datamodule import Images
-from gan.files import write_whole
 from gan.metrics.manifold import radii
 from gan.metrics.scores import Outputs, Reference
+from gan.system.files import write_whole
 
 BATCH = 500
 MOST = 10_000  # features kept for scores that compare pairs

@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 
 from gan.data.datamodule import Images
 from gan.data.pixels import to_float
-from gan.metrics.classifier import Network, prepare
-from gan.precision import cpu_has_bfloat16
+from gan.metrics.extractors.classifier import Network, prepare
+from gan.system.precision import cpu_has_bfloat16
 
 
 def fit(

@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gan.cell import cell_name, comparable, setting
 from gan.errors import InputError
-from gan.files import digest
+from gan.run.cell import cell_name, comparable, setting
+from gan.system.files import digest
 
 # that every run leaves in its folder
 CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"

@@ -16,18 +16,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gan import tracking
-from gan.callbacks import Evaluation, SampleGrid
-from gan.cost import Cost
-from gan.display import plain_console, show, show_places
+from gan.callbacks.cost import Cost
+from gan.callbacks.evaluation import Evaluation, SampleGrid
 from gan.errors import InputError
-from gan.files import write_whole
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
+from gan.run.allowlist import GENERATORS, load_plain, require_trusted
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES
+from gan.run.display import plain_console, show, show_places
+from gan.run.record import BEST, CONFIG, GENERATOR, LAST, METRICS, PROTOCOL_ID, protocol_id
 from gan.run.resume import recorded_words
-from gan.runs import BEST, CONFIG, GENERATOR, LAST, METRICS, PROTOCOL_ID, protocol_id
-from gan.trusted import GENERATORS, load_plain, require_trusted
+from gan.system.files import write_whole
 
 
 class Generator(NamedTuple):

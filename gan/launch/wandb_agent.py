@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from gan.errors import InputError
-from gan.trusted import require_parameter
+from gan.run.allowlist import require_parameter
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from gan.errors import InputError
-from gan.runs import Run, cells
+from gan.run.record import Run, cells
 
 LEVEL = 0.95
 

@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from gan.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def list_own_modules(path: str) -> tuple[str, ...]:
@@ -45,13 +45,13 @@ OWN = list_own_modules(os.environ.get("PYTHONPATH", ""))
 GENERATORS = ("gan.models.*", "gan.priors.*", *OWN)  # of a generator.yaml
 PARTS = (  # of a run
     *GENERATORS,
-    *("gan.losses.*", "gan.penalties.*", "gan.augment.*", "gan.schedules.*", "gan.callbacks.*"),
-    *("gan.data.datasets.*", "gan.data.folder.*", "gan.cost.*", "gan.progress.*"),
-    *list_names("gan.metrics", "classifier.* inception.* own_classifier.* timm_model.*"),
+    *("gan.losses.*", "gan.penalties.*", "gan.augment.*", "gan.schedules.*", "gan.callbacks.evaluation.*"),
+    *("gan.data.datasets.*", "gan.data.folder.*", "gan.callbacks.cost.*", "gan.callbacks.progress.*"),
+    *list_names("gan.metrics.extractors", "classifier.* inception.* own_classifier.* timm_model.*"),
     *(
-        "gan.interruption.Interruption",
+        "gan.callbacks.interruption.Interruption",
         "gan.run.checkpoints.LastCheckpoint",
-        "gan.search.report.TrialReport",
+        "gan.search.pruning.TrialReport",
         "gan.tracking.wandb_logger",
     ),
     *list_names(
@@ -83,7 +83,7 @@ PARTS = (  # of a run
 )
 TARGETS = (  # of a command line: what starts runs, too
     *PARTS,
-    *("gan.cluster.ClusterLauncher", "gan.machine.MachineLauncher", "gan.launch.forecast.Forecast"),
+    *("gan.launch.slurm.ClusterLauncher", "gan.launch.local.MachineLauncher", "gan.launch.forecast.Forecast"),
     *("gan.launch.account.Account", "gan.launch.swept_keys.SweptKeys"),
     *("gan.search.sweeper.StudySweeper", "gan.search.grid.CellSampler"),
 )
@@ -112,7 +112,7 @@ def require_target(target: Any, key: str, allowed: Sequence[str] = PARTS) -> Non
     shown = shown or [f"parts of {', '.join(sorted({pattern.split('.')[0] for pattern in allowed}))}"]
     raise InputError(
         f"{name}={target}: not an import path that a config may use; it may name {', '.join(shown)} (the list is in "
-        "gan/trusted.py), and modules of your own in a folder on PYTHONPATH"
+        "gan/run/allowlist.py), and modules of your own in a folder on PYTHONPATH"
     )
 
 

@@ -15,9 +15,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
-from gan.display import apart, show_run
 from gan.errors import Preempted
-from gan.machine import ENDING, failed, leave
+from gan.launch.local import ENDING, failed, leave
+from gan.run.display import apart, show_run
 
 SUBMITTING = threading.Lock()  # the environment is every thread's
 CLUSTER = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}  # where it is, of no job

@@ -16,10 +16,10 @@ from gan import tracking
 from gan.data.pixels import draw_grid, save_grid
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
-from gan.files import write_whole
-from gan.metrics.reals import spread
+from gan.metrics.real_statistics import spread
 from gan.metrics.scorer import Scorer
-from gan.runs import BEST, HISTORY, protocol_id
+from gan.run.record import BEST, HISTORY, protocol_id
+from gan.system.files import write_whole
 
 log = logging.getLogger(__name__)
 
