@@ -19,9 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.errors import InputError, Preempted
-from gan.run.cell import safe
-from gan.run.record import protocol_id
-from gan.system.wandb_server import HINT, LONGEST, choose_mode, explain, is_best_of_group, silence
+from gan.system.wandb_server import HINT, LONGEST, choose_mode, explain, is_best_of_group, safe, silence
 
 FINISH_S = 120  # for uploads at a run's end; what is left is on disk
 
@@ -200,9 +198,7 @@ def log_generator(logger: Logger | None, files: list[Path], objective: str | Non
         artifact.add_file(str(file))
     aliases, key = ["latest"], f"{objective}_best"
     if objective and not run.offline:
-        protocol = metadata.get("protocol")
-        stamp = protocol_id(protocol) if protocol else None
-        aliases += ["best"] if is_best_of_group(run, key, metadata[key], stamp) else []
+        aliases += ["best"] if is_best_of_group(run, key, metadata[key], metadata.get("protocol_id")) else []
     run.log_artifact(artifact, aliases=aliases)
 
 

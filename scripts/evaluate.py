@@ -20,14 +20,15 @@ from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.extractors.fitting import accuracy, fit
 from gan.metrics.memorization import copying, nearest
+from gan.metrics.protocol import protocol_id
 from gan.metrics.real_statistics import extract, spread
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import load_plain, require_trusted
 from gan.run.build import build_data, build_scorer
-from gan.run.display import plain_console, show
+from gan.run.display import show
 from gan.run.outputs import Generator, load_generator
-from gan.run.record import CONFIG, protocol_id
-from gan.system.console import quiet
+from gan.system.console import plain_console, quiet
+from gan.system.run_folder import CONFIG
 
 METRICS = Path(__file__).resolve().parents[1] / "conf" / "metrics"
 CAS_IMAGES = 60_000  # that each classifier learns from, over as many epochs as it takes

@@ -22,8 +22,7 @@ from gan.errors import InputError, exit_in_one_line
 from gan.metrics.real_statistics import spread
 from gan.metrics.scorer import FEWEST
 from gan.run.build import build_data
-from gan.run.display import plain_console
-from gan.system.console import quiet
+from gan.system.console import plain_console, quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 COLUMNS, MOST_CLASSES = 10, 20  # of the picture

@@ -17,8 +17,10 @@ from omegaconf import OmegaConf
 from rich.table import Column, Table
 
 from gan.errors import InputError, exit_in_one_line
-from gan.run.display import differing, plain_console, short
-from gan.run.record import CONFIG, METRICS, history
+from gan.run.display import differing, short
+from gan.run.record import history
+from gan.system.console import plain_console
+from gan.system.run_folder import CONFIG, METRICS
 
 COLUMNS = ("run", "parameters", "state", "step", "score", "best", "job")
 NUMBERS = ("run", "step", "score", "best")

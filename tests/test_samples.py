@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan.callbacks.evaluation import SampleGrid
+from gan.callbacks.samples import SampleGrid
 from gan.data.pixels import draw_grid
 
 

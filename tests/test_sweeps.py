@@ -27,7 +27,8 @@ from sweeps.config.schema import validator
 from gan.errors import InputError
 from gan.launch.swept_keys import require_effects
 from gan.launch.swept_run import check_parameters
-from gan.launch.wandb_agent import literal, multirun, overrides, space
+from gan.launch.wandb_agent import multirun, overrides, space
+from gan.run.command_line import literal
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
 

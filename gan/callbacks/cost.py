@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gan import tracking
-from gan.run.display import plain_console
+from gan.system.console import plain_console
 
 
 class FlopCounter(TorchDispatchMode):

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gan import tracking
-from gan.data.pixels import draw_grid, save_grid
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
-from gan.metrics.real_statistics import spread
+from gan.metrics.protocol import protocol_id
 from gan.metrics.scorer import Scorer
-from gan.run.record import BEST, HISTORY, protocol_id
 from gan.system.files import write_whole
+from gan.system.run_folder import BEST, HISTORY
 
 log = logging.getLogger(__name__)
 
@@ -118,70 +115,3 @@ def forget_after(path: Path, step: int) -> None:
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     if kept != lines:
         write_whole(path, "".join(kept))
-
-
-class SampleGrid(Callback):
-    """Writes a PNG of samples to `folder` at each evaluation, one row for each class, and logs it.
-
-    The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
-    generator fills ten rows. `by_class` maps the names of the classes to their last row, a picture (3, H, W) in [0, 1].
-    """
-
-    def __init__(self, folder: str, *, conditional: bool = True, columns: int = 10, rows: int = 20) -> None:
-        self.folder, self.conditional, self.columns, self.rows = Path(folder), conditional, columns, rows
-        self.by_class: dict[str, Tensor] = {}
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        names, z, labels = self.choose(trainer.datamodule.classes, *trainer.val_dataloaders.dataset.tensors)
-        samples = pl_module.ema(z.to(pl_module.device), labels.to(pl_module.device)).cpu()
-        if torch.isfinite(samples).all():
-            path = self.folder / f"step_{trainer.global_step:06d}.png"
-            columns = len(z) // len(names) if names else self.columns
-            save_grid(samples, path, columns, names)
-            tracking.log_image(trainer.logger, "samples", path, trainer.global_step)
-            rows = zip(names, samples.split(columns), strict=True) if names else [("all", samples)]
-            self.by_class = {name: draw_grid(row, columns) for name, row in rows}
-
-    def choose(self, classes: Sequence[str], z: Tensor, labels: Tensor) -> tuple[list[str], Tensor, Tensor]:
-        """Return the rows' names, none without classes, and z and label of each image, row by row."""
-        if not self.conditional or len(classes) < 2:
-            n = 10 * self.columns
-            return [], z[:n], labels[:n]
-        shown, row = spread(len(classes), self.rows), z[: self.columns]
-        return [classes[i] for i in shown], row.repeat(len(shown), 1), shown.repeat_interleave(len(row))
-
-
-class Throughput(Callback):
-    """Logs generator_steps, images_seen (reals shown to the discriminator) and images_per_second of training."""
-
-    def __init__(self) -> None:
-        self.since, self.seen = 0.0, 0
-
-    def restart(self, pl_module: LightningModule) -> None:
-        self.since, self.seen = time.perf_counter(), int(pl_module.images_seen)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.restart(pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.restart(pl_module)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step % trainer.log_every_n_steps == 0:
-            rate = (int(pl_module.images_seen) - self.seen) / (time.perf_counter() - self.since)
-            progress = {"generator_steps": trainer.global_step, "images_seen": pl_module.images_seen}
-            pl_module.log_dict({name: float(value) for name, value in progress.items()} | {"images_per_second": rate})
-            self.restart(pl_module)
-
-
-class DivergenceGuard(Callback):
-    """Raises Diverged when a loss is no longer finite, looked at every `log_every_n_steps`."""
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step % trainer.log_every_n_steps == 0:
-            losses = {name: value for name, value in trainer.callback_metrics.items() if name.endswith("_loss")}
-            found = [f"{name} is {value.item()}" for name, value in losses.items() if not torch.isfinite(value)]
-            if any_process(bool(found)):
-                raise Diverged(f"{found[0] if found else 'a loss is not finite'} at step {trainer.global_step}")

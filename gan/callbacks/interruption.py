@@ -13,9 +13,9 @@ from hydra.types import RunMode
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
+from gan.callbacks.last_checkpoint import evaluates_next
 from gan.distributed import find_largest
 from gan.errors import Preempted
-from gan.run.checkpoints import evaluates_next
 from gan.system.signals import SIGNALS, early
 
 CHECK_EVERY = 5  # steps, with several processes: they have to agree on one, and to ask takes an exchange
@@ -100,9 +100,3 @@ def keeps_its_machine() -> bool:
     """Whether Slurm lets this job be, so that a signal came from an agent."""
     job = subprocess.run(["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
     return "JobState=RUNNING" in job.stdout and not re.search(r"PreemptTime=\d", job.stdout)
-
-
-def ignore_signals(_: int) -> None:
-    """Leave signals to the main process: a cluster sends them to its data workers too."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gan.run.display import plain_console
+from gan.system.console import plain_console
 
 
 class TrainingProgress(ProgressBar):

@@ -9,10 +9,10 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from gan.callbacks.interruption import ignore_signals
 from gan.data.pixels import to_float
 from gan.errors import InputError
 from gan.priors import normal
+from gan.system.signals import ignore_signals
 
 
 class Images(Dataset):

@@ -18,8 +18,9 @@ from omegaconf import DictConfig, open_dict
 
 from gan.errors import exit_in_one_line
 from gan.launch.swept_keys import SweptKeys
-from gan.run.display import format_duration, plain_console
+from gan.run.display import format_duration
 from gan.run.threads import choose_threads
+from gan.system.console import plain_console
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
 START_S = 12  # of a run: imports, and files written at its end

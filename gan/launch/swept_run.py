@@ -6,7 +6,7 @@ from typing import Any
 from hydra.errors import HydraException
 
 from gan.launch.swept_keys import require_effects
-from gan.launch.wandb_agent import literal
+from gan.run.command_line import literal
 from gan.run.effects import Compose, has_key, in_one_line
 
 

@@ -11,22 +11,12 @@ import yaml
 
 from gan.errors import InputError
 from gan.run.allowlist import require_parameter
+from gan.run.command_line import literal
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}
 COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's own, of a file without one
 METRIC = re.compile(r"(fid|fid_\d+k?|kid)(_best)?")  # what train.py can return
-
-
-def literal(value: Any) -> str:
-    """Return a value in the grammar of Hydra's overrides."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{name}:{literal(part)}" for name, part in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(literal, value)) + "]"
-    if isinstance(value, str) and not value.replace("_", "").replace("-", "").isalnum():
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def assign(fixed: list[str], given: dict[str, Any]) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from gan.metrics.protocol import protocol_id
 from gan.report.statistics import name_at_n_floor, table, values
-from gan.run.record import METRICS, Run, by_protocol, cells, history, protocol_id
+from gan.run.record import Run, by_protocol, cells, history
+from gan.system.run_folder import METRICS
 
 CHOICES = ("data", "model", "loss")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933")  # Okabe and Ito 2008, an olive

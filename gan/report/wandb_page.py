@@ -4,10 +4,11 @@ import html
 import warnings
 from typing import Any
 
+from gan.metrics.protocol import PROTOCOL_ID
 from gan.report.parts import Part, parts
 from gan.report.settings import varying
 from gan.report.words import headline
-from gan.run.record import PROTOCOL_ID, Run
+from gan.run.record import Run
 
 MOST_AXES = 8
 

@@ -50,7 +50,7 @@ PARTS = (  # of a run
     *list_names("gan.metrics.extractors", "classifier.* inception.* own_classifier.* timm_model.*"),
     *(
         "gan.callbacks.interruption.Interruption",
-        "gan.run.checkpoints.LastCheckpoint",
+        "gan.callbacks.last_checkpoint.LastCheckpoint",
         "gan.search.pruning.TrialReport",
         "gan.tracking.wandb_logger",
     ),

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
+
+from gan.system.wandb_server import safe
 
 CHOICES = ("data", "model", "loss")  # groups whose options begin a cell's name
 
@@ -105,8 +106,3 @@ def comparable(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [comparable(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def safe(name: str) -> str:
-    """Return a name in the letters that W&B allows for an artifact's."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

@@ -1,5 +1,6 @@
 """train.py's command line before Hydra reads it: home folders, searches, and runs that go on."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.launch.wandb_agent import literal
 from gan.run.allowlist import is_setting, load_plain
-from gan.run.record import CONFIG, LAST
+from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # in a run's config: the words that it was started with
 UNSET = (None, "", "null")
@@ -78,3 +78,14 @@ def read_config(run_dir: Path) -> dict[str, Any] | None:
     """Return the config that a run has filed, None where there is none."""
     path = run_dir / CONFIG
     return OmegaConf.to_container(load_plain(path)) if path.is_file() else None
+
+
+def literal(value: Any) -> str:
+    """Return a value in the grammar of Hydra's overrides."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{literal(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(literal, value)) + "]"
+    if isinstance(value, str) and not value.replace("_", "").replace("-", "").isalnum():
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -6,8 +6,9 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from gan.system.console import plain_console
 
 NAMES = {
     "kid": "KID",
@@ -15,11 +16,6 @@ NAMES = {
     "seconds": "Training time",
     "flops_per_step": "Cost of a step",
 }
-
-
-def plain_console() -> Console:
-    """Return a console that prints text as it is: brackets are no markup, and `:name:` is no emoji."""
-    return Console(markup=False, emoji=False, highlight=False)
 
 
 def show(run: dict[str, Any]) -> None:

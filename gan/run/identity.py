@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from gan.data.datamodule import ImageData
 from gan.errors import InputError
 from gan.run.cell import CHOICES, cell_name
-from gan.run.record import CONFIG
+from gan.system.run_folder import CONFIG
 
 TRACKED = "gan.tracking.wandb_logger"
 NAMES = ("project", "entity", "group", "name", "id")

@@ -17,17 +17,20 @@ from torch import Tensor, nn
 
 from gan import tracking
 from gan.callbacks.cost import Cost
-from gan.callbacks.evaluation import Evaluation, SampleGrid
+from gan.callbacks.evaluation import Evaluation
+from gan.callbacks.samples import SampleGrid
 from gan.errors import InputError
 from gan.gan import GAN
+from gan.metrics.protocol import PROTOCOL_ID, protocol_id
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import GENERATORS, load_plain, require_trusted
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES
-from gan.run.display import plain_console, show, show_places
-from gan.run.record import BEST, CONFIG, GENERATOR, LAST, METRICS, PROTOCOL_ID, protocol_id
+from gan.run.display import show, show_places
 from gan.run.resume import recorded_words
+from gan.system.console import plain_console
 from gan.system.files import write_whole
+from gan.system.run_folder import BEST, CONFIG, GENERATOR, LAST, METRICS
 
 
 class Generator(NamedTuple):
@@ -95,7 +98,7 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
     tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
-    files, metadata = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG], {"protocol": run.get("protocol")}
+    files, metadata = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG], {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
     if any(getattr(callback, "announces", False) for callback in trainer.callbacks):
         return

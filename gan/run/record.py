@@ -11,19 +11,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
+from gan.metrics.protocol import PROTOCOL, protocol_id
 from gan.run.cell import cell_name, comparable, setting
-from gan.system.files import digest
-
-# that every run leaves in its folder
-CONFIG, METRICS, HISTORY, GENERATOR = "config.yaml", "metrics.json", "history.jsonl", "generator.safetensors"
-LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
-
-PROTOCOL = (
-    "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
-    "against {n_reals:,} {reference} images"
-)
-
-PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
+from gan.system.run_folder import CONFIG, HISTORY, METRICS
 
 
 @dataclass(frozen=True)
@@ -104,11 +94,6 @@ def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
         text = PROTOCOL.format(**run.protocol)
         parts[f"{run.checkpoint} checkpoint; {text}; protocol {protocol_id(run.protocol)}"].append(run)
     return dict(parts)
-
-
-def protocol_id(protocol: dict[str, Any]) -> str:
-    """Return a short name for a whole protocol, by its hash."""
-    return digest(protocol)[:8]
 
 
 def cells(runs: list[Run]) -> dict[str, list[Run]]:

@@ -13,7 +13,7 @@ from gan.run.cell import flat
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES, get_key, read_config
 from gan.run.config import show_value
-from gan.run.record import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
+from gan.system.run_folder import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # what a resumed run may change: everything in these groups, and numbers in these

@@ -6,9 +6,9 @@ from pathlib import Path
 from optuna.trial import Trial
 
 from gan.errors import reason
-from gan.run.record import BEST, CONFIG, HISTORY, LAST
 from gan.search.trials import REFUSED
 from gan.system.files import replace_whole
+from gan.system.run_folder import BEST, CONFIG, HISTORY, LAST
 
 
 def explain(trial: Trial, error: BaseException) -> str:

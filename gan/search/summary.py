@@ -12,7 +12,8 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from gan.run.display import label, number, plain_console, short
+from gan.run.display import label, number, short
+from gan.system.console import plain_console
 
 RESULTS = "optimization_results.yaml"
 

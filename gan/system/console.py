@@ -3,6 +3,8 @@
 import logging
 import warnings
 
+from rich.console import Console
+
 
 def quiet() -> None:
     """Silence them; everything else still shows."""
@@ -17,3 +19,8 @@ def quiet() -> None:
         ".*exists and is not empty",  # the folder of a run that resumes itself
     ):
         warnings.filterwarnings("ignore", message)
+
+
+def plain_console() -> Console:
+    """Return a console that prints text as it is: brackets are no markup, and `:name:` is no emoji."""
+    return Console(markup=False, emoji=False, highlight=False)

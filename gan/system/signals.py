@@ -33,3 +33,9 @@ def catch_signals() -> None:
     for number in SIGNALS[1:]:  # Ctrl-C has its exception
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)
+
+
+def ignore_signals(_: int) -> None:
+    """Leave signals to the main process: a cluster sends them to its data workers too."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

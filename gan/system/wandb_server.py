@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import urllib.error
 import urllib.request
 from typing import Any
@@ -154,3 +155,8 @@ def plain(value: Any) -> Any:
     if hasattr(value, "items"):
         return {name: plain(part) for name, part in value.items()}
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
+def safe(name: str) -> str:
+    """Return a name in the letters that W&B allows for an artifact's."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

@@ -16,7 +16,7 @@ from gan.metrics.manifold import manifold_scores
 from gan.metrics.scorer import Scorer
 from gan.metrics.scores import frechet, inception_score, kernel
 from gan.run.build import build, build_data, build_extractor
-from gan.run.display import plain_console
+from gan.system.console import plain_console
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from gan.run.display import plain_console
+from gan.system.console import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "pruning"  # kept, so that the same command goes on

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from joblib import cpu_count
 from rich.table import Table
 
-from gan.run.display import plain_console
+from gan.system.console import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 RUN = ["trainer=cpu", "logger=none", "metrics=none", "trainer.max_steps=300", "trainer.val_check_interval=100000"]

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import optuna
 from rich.table import Table
 
-from gan.run.display import plain_console
+from gan.system.console import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 N_JOBS, N_TRIALS = 2, 32

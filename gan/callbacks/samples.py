@@ -1,0 +1,45 @@
+"""Grids of samples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from gan import tracking
+from gan.data.pixels import draw_grid, save_grid
+from gan.metrics.real_statistics import spread
+
+
+class SampleGrid(Callback):
+    """Writes a PNG of samples to `folder` at each evaluation, one row for each class, and logs it.
+
+    The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
+    generator fills ten rows. `by_class` maps the names of the classes to their last row, a picture (3, H, W) in [0, 1].
+    """
+
+    def __init__(self, folder: str, *, conditional: bool = True, columns: int = 10, rows: int = 20) -> None:
+        self.folder, self.conditional, self.columns, self.rows = Path(folder), conditional, columns, rows
+        self.by_class: dict[str, Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        names, z, labels = self.choose(trainer.datamodule.classes, *trainer.val_dataloaders.dataset.tensors)
+        samples = pl_module.ema(z.to(pl_module.device), labels.to(pl_module.device)).cpu()
+        if torch.isfinite(samples).all():
+            path = self.folder / f"step_{trainer.global_step:06d}.png"
+            columns = len(z) // len(names) if names else self.columns
+            save_grid(samples, path, columns, names)
+            tracking.log_image(trainer.logger, "samples", path, trainer.global_step)
+            rows = zip(names, samples.split(columns), strict=True) if names else [("all", samples)]
+            self.by_class = {name: draw_grid(row, columns) for name, row in rows}
+
+    def choose(self, classes: Sequence[str], z: Tensor, labels: Tensor) -> tuple[list[str], Tensor, Tensor]:
+        """Return the rows' names, none without classes, and z and label of each image, row by row."""
+        if not self.conditional or len(classes) < 2:
+            n = 10 * self.columns
+            return [], z[:n], labels[:n]
+        shown, row = spread(len(classes), self.rows), z[: self.columns]
+        return [classes[i] for i in shown], row.repeat(len(shown), 1), shown.repeat_interleave(len(row))

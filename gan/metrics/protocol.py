@@ -1,0 +1,17 @@
+"""What a score means: how it was measured, in words and as an id."""
+
+from typing import Any
+
+from gan.system.files import digest
+
+PROTOCOL = (
+    "{extractor}, {resize}, {n_fakes:,} samples of the {generator} generator, z seed {z_seed}, "
+    "against {n_reals:,} {reference} images"
+)
+
+PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
+
+
+def protocol_id(protocol: dict[str, Any]) -> str:
+    """Return a short name for a whole protocol, by its hash."""
+    return digest(protocol)[:8]
