@@ -98,7 +98,8 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
     tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
-    files, metadata = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG], {"protocol": run.get("protocol")} | stamp
+    files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
+    metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
     if any(getattr(callback, "announces", False) for callback in trainer.callbacks):
         return
