@@ -1,20 +1,15 @@
 """Train one GAN, score it and return the objective: `python train.py data=mnist_5k model=dcgan loss=hinge`."""
 
-import os
-import sys
 from pathlib import Path
 
 import hydra
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from gan import launch, search  # noqa: F401, both register plugins with Hydra
 from gan.errors import exit_in_one_line
-from gan.launch.local import MachineLauncher
-from gan.launch.slurm import ClusterLauncher
 from gan.run.allowlist import TARGETS
-from gan.run.command_line import complete_words
+from gan.run.command_line import complete_command
 from gan.run.threads import choose_threads
-from gan.search.sweeper import StudySweeper
 from gan.system.signals import catch_signals
 
 
@@ -41,7 +36,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     data = build_data(cfg)
     outputs.show_notes([*notes, data.summary, start.note])
     cfg = identify(cfg, data, start.record)
-    gan = build_gan(cfg, data)
+    gan = build_gan(cfg, network_shape(cfg, data))
     start.require_fit(gan, cfg)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
     config = outputs.start(cfg, network_shape(cfg, data), data.classes)
@@ -70,12 +65,6 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 
 if __name__ == "__main__":
-    for plugin in (StudySweeper, MachineLauncher, ClusterLauncher):
-        Plugins.instance().register(plugin)
-    try:
-        with exit_in_one_line():
-            sys.argv[1:] = complete_words(sys.argv[1:])
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises its errors, and does not print them
-            main()
-    except KeyboardInterrupt as error:
-        sys.exit(f"stopped: {error.__cause__ or 'runs that were training are saved as far as they were'}")
+    with exit_in_one_line():
+        complete_command()
+        main()

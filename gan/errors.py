@@ -90,9 +90,11 @@ def explain(error: BaseException) -> str:
 
 @contextmanager
 def exit_in_one_line() -> Iterator[None]:
-    """End the process with one line and status 1 at an error; with its traceback where HYDRA_FULL_ERROR asks for it."""
+    """End the process with one line and status 1 at an error or Ctrl-C; HYDRA_FULL_ERROR shows an error's traceback."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        sys.exit(f"stopped: {error.__cause__ or 'what has been saved is kept'}")
     except Exception as error:
         if WANTS_TRACEBACK:
             raise

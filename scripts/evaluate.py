@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gan.data.datamodule import ImageData
+from gan.data.latents import Latents
 from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.extractors.fitting import accuracy, fit
@@ -56,8 +57,9 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
 
 def draw(generator: Generator, data: ImageData, n: int, z_seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Return n samples (n, C, H, W) in [-1, 1] and their labels (n,)."""
-    data.n_fakes = n
-    made = [(generator.network(z.to(device), y.to(device)).cpu(), y) for z, y in data.samples(z_seed)]
+    labels, z_dim = data.splits["train"].labels, generator.network.z_dim
+    latents = Latents(generator.prior, z_dim=z_dim, n=n, labels=labels, seed=z_seed)
+    made = [(generator.network(z.to(device), y.to(device)).cpu(), y) for z, y in latents.batches()]
     samples, labels = (torch.cat(parts) for parts in zip(*made, strict=True))
     return samples, labels
 
@@ -107,19 +109,18 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     named = {"last": run / "checkpoints" / "last.ckpt", "best": run / "checkpoints" / "best.ckpt"}
     checkpoint = named.get(arguments.checkpoint) or Path(arguments.checkpoint)
     generator = load_generator(run, checkpoint, raw=arguments.raw)
-    n_fakes, z_seed = arguments.fakes or cfg.metrics.n_fakes, arguments.z_seed
-    data = build_data(cfg, n_fakes=n_fakes)
-    scorer = build_scorer(cfg, data)
-    scorer.protocol |= {"z_seed": z_seed, "generator": "raw" if arguments.raw else "ema"}
+    cfg.metrics.n_fakes, z_seed = arguments.fakes or cfg.metrics.n_fakes, arguments.z_seed
+    data = build_data(cfg)
+    scorer = build_scorer(cfg, data, z_seed=z_seed, generator="raw" if arguments.raw else "ema")
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
-    found["scores"] = scorer.score(generator.network, data.samples(z_seed), device)
+    found["scores"] = scorer.score(generator.network, data.latents.batches(z_seed), device)
     found |= scorer.describe()
     folder = run / "evaluations"
     path = folder / f"{checkpoint.stem}-{protocol_id(scorer.protocol)}.json"
     folder.mkdir(exist_ok=True)
     if arguments.neighbours:
         picture = path.with_suffix(".png")
-        fakes, _ = draw(generator, data, min(n_fakes, 10_000), z_seed, device)
+        fakes, _ = draw(generator, data, min(data.latents.n, 10_000), z_seed, device)
         found["scores"]["copying"] = neighbours(scorer, fakes, data, device, picture)
         found["floor"] = found["floor"] | {"copying": 0.5}
     if arguments.cas:

@@ -14,12 +14,11 @@ import json
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from safetensors.torch import save_file
 
 from gan.metrics.extractors.classifier import Classifier, Network
 from gan.metrics.extractors.fitting import accuracy, fit
-from gan.run.allowlist import PARTS
+from gan.run.build import build
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -42,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", ["data.image_size=28", *arguments.overrides])
-        data = instantiate(cfg.data, _execution_whitelist_=PARTS)
+        data = build(cfg.data)
     data.setup()
     train = data.splits["train"]
     save(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)

@@ -4,14 +4,13 @@ import warnings
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gan.errors import InputError, reason
 from gan.gan import GAN
-from gan.run.checks import check
+from gan.run.build import build_gan
 from tests.conftest import NARROW, ROOT
 
 MODELS, LOSSES = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "loss"))
@@ -29,15 +28,8 @@ OTHERS = [  # what is not a loss of its own, on top of the hardest pair
 ]
 
 
-def game(cfg, channels: int, image_size: int, num_classes: int) -> GAN:
-    """Build a cell as train.py does."""
-    shape = {"channels": channels, "image_size": image_size, "num_classes": num_classes}
-    networks = [instantiate(network, **shape) for network in cfg.model.values()]
-    parts = {part: instantiate(cfg[part]) for part in ("loss", "augment", "optimizer", "schedule", "prior")}
-    keys = ("n_critic", "ema_half_life_steps", "gradient_clip_val", "weight_clip")
-    gan = GAN(*networks, penalties=instantiate(cfg.penalty).values(), **parts, **{key: cfg[key] for key in keys})
-    check(gan, **shape)
-    return gan
+def shape_of(channels: int, image_size: int, num_classes: int) -> dict[str, int]:
+    return {"channels": channels, "image_size": image_size, "num_classes": num_classes}
 
 
 def step(gan: GAN, channels: int, image_size: int, num_classes: int, steps: int = 2) -> list[dict[str, float]]:
@@ -83,17 +75,19 @@ def test_every_cell_is_built_and_stepped(configure, model, loss, shape, conditio
     cfg = configure(f"model={model}", f"loss={loss}", "metrics=none", *NARROW[model])
     if model == "projection" and not conditional:
         with pytest.raises(Exception, match="model=projection") as caught:
-            game(cfg, *size)
+            build_gan(cfg, shape_of(*size))
         assert "model=sngan" in reason(caught.value)
         return
-    gan = game(cfg, *size)
+    gan = build_gan(cfg, shape_of(*size))
     sound(gan, step(gan, *size))
 
 
 @pytest.mark.parametrize("overrides", OTHERS, ids=" ".join)
 @pytest.mark.parametrize(("channels", "image_size"), [(1, 28), (3, 32), (1, 64)])
 def test_every_penalty_augmentation_and_device_steps_too(configure, overrides, channels, image_size):
-    gan = game(configure("model=dcgan", "metrics=none", *NARROW["dcgan"], *overrides), channels, image_size, 4)
+    gan = build_gan(
+        configure("model=dcgan", "metrics=none", *NARROW["dcgan"], *overrides), shape_of(channels, image_size, 4)
+    )
     if "augment=ada" in overrides:
         gan.augment.p.fill_(0.7)
     sound(gan, step(gan, channels, image_size, 4))
@@ -102,7 +96,9 @@ def test_every_penalty_augmentation_and_device_steps_too(configure, overrides, c
 @pytest.mark.parametrize("penalty", ["gradient_penalty", "dragan", "r1", "r2", "[r1,r2]"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_bears_every_penalty(configure, model, penalty):
-    gan = game(configure(f"model={model}", f"penalty={penalty}", "metrics=none", *NARROW[model]), 1, 28, 4)
+    gan = build_gan(
+        configure(f"model={model}", f"penalty={penalty}", "metrics=none", *NARROW[model]), shape_of(1, 28, 4)
+    )
     logged = step(gan, 1, 28, 4)
     sound(gan, logged)
     assert all(losses["penalty"] > 0 for losses in logged if "penalty" in losses)
@@ -113,12 +109,12 @@ def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(config
     for model in ("dcgan", "infogan"):
         cfg = configure(f"model={model}", "penalty=r1", "discriminator_norm=batch", *NARROW[model])
         with pytest.raises(InputError, match="norm=batch"):
-            game(cfg, 1, 28, 4)
+            build_gan(cfg, shape_of(1, 28, 4))
 
 
 def test_a_cell_counts_only_if_something_could_fail(configure):
     """The check itself: a discriminator that is blind leaves the generator without a gradient."""
-    gan = game(configure("model=dcgan", "metrics=none", *NARROW["dcgan"]), 1, 28, 4)
+    gan = build_gan(configure("model=dcgan", "metrics=none", *NARROW["dcgan"]), shape_of(1, 28, 4))
 
     class Blind(nn.Module):
         def __init__(self) -> None:

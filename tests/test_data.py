@@ -15,8 +15,10 @@ from torchvision.datasets import EMNIST, MNIST, SVHN, VisionDataset
 
 from gan.data.datamodule import Batches, ImageData
 from gan.data.datasets import MNIST5k, Torchvision
+from gan.data.latents import Latents
 from gan.data.pixels import save_grid, to_float, to_uint8
 from gan.errors import InputError
+from gan.priors import normal
 
 GREY = {"channels": 1, "image_size": 28, "batch_size": 64}
 
@@ -70,7 +72,8 @@ def test_a_batch_holds_fresh_reals_for_each_critic_update_as_floats():
 
 def test_the_validation_set_is_fixed_and_class_balanced_and_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
-    sets = [ready(MNIST5k(**GREY, z_dim=8, n_fakes=1000)).samples(seed) for seed in (0, 0, 1)]
+    latents = Latents(normal, z_dim=8, n=1000, labels=ready(MNIST5k(**GREY)).splits["train"].labels)
+    sets = [latents.batches(seed) for seed in (0, 0, 1)]
     batches = [list(loader) for loader in sets]
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(batches[0][0][0], batches[1][0][0])

@@ -59,9 +59,7 @@ def _quick_kid(monkeypatch):
 
 @pytest.fixture(scope="module")
 def mnist():
-    made = Torchvision(
-        dataset=MNIST, root=os.environ["DATA_DIR"], channels=1, image_size=28, batch_size=64, n_fakes=2000
-    )
+    made = Torchvision(dataset=MNIST, root=os.environ["DATA_DIR"], channels=1, image_size=28, batch_size=64)
     made.setup()
     return made
 
@@ -74,7 +72,7 @@ def sample(mnist):
 
 @pytest.fixture(scope="module")
 def shipped(mnist):
-    return Scorer(Classifier(weights_path="mnist"), mnist)
+    return Scorer(Classifier(weights_path="mnist"), mnist, n_fakes=2000)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +83,7 @@ def independent(mnist):
     extractor.network = fit(train.images[30_000:], train.labels[30_000:], epochs=2, seed=7)
     extractor.sha256 = "independent"
     assert accuracy(extractor.network, mnist.splits["test"]) > 0.98
-    return Scorer(extractor, mnist)
+    return Scorer(extractor, mnist, n_fakes=2000)
 
 
 def measured(scorer, images, labels):

@@ -87,13 +87,13 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def digits():
-    made = MNIST5k(channels=1, image_size=28, batch_size=64, n_fakes=500, z_dim=2)
+    made = MNIST5k(channels=1, image_size=28, batch_size=64)
     made.setup()
     return made
 
 
 def test_copies_of_training_images_are_found_and_new_images_are_not_called_copies(digits, tmp_path):
-    scorer = Scorer(Classifier(weights_path="mnist"), digits)
+    scorer = Scorer(Classifier(weights_path="mnist"), digits, n_fakes=500)
     copies, new = (to_float(digits.splits[split].images[:1000]) for split in ("train", "test"))
     pictures = [tmp_path / "copies.png", tmp_path / "new.png"]
     assert evaluate.neighbours(scorer, copies, digits, "cpu", pictures[0]) > 0.99

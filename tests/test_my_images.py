@@ -44,7 +44,7 @@ def pictures(tmp_path_factory):
 
 
 def data(pictures, **options) -> Folder:
-    made = Folder(root=str(pictures), channels=3, image_size=16, batch_size=8, n_fakes=200, z_dim=2, **options)
+    made = Folder(root=str(pictures), channels=3, image_size=16, batch_size=8, **options)
     made.setup()
     return made
 
@@ -56,7 +56,7 @@ def test_a_classifier_of_ones_own_images_is_trained_once_and_knows_them(pictures
     second = own_classifier(data(pictures), cache_dir=str(tmp_path))
     assert first.sha256 == second.sha256
     assert (first.name, first.resize, first.num_features) == ("own classifier", "28 px RGB, bilinear antialiased", 16)
-    scorer = Scorer(second, images, reference="train")
+    scorer = Scorer(second, images, n_fakes=200, reference="train")
     scorer.measure_reals()
     assert scorer.floor["conditional_accuracy"] > 0.8
     assert scorer.fid_name == "fid_200"
@@ -93,13 +93,13 @@ def test_there_are_ten_images_for_each_feature(n, features):
 
 def test_a_classifier_of_other_classes_is_refused(pictures, tmp_path):
     with pytest.raises(InputError, match="classifier mnist knows 10 classes, the images have 3"):
-        Scorer(Classifier(weights_path="mnist"), data(pictures)).measure_reals()
+        Scorer(Classifier(weights_path="mnist"), data(pictures), n_fakes=200).measure_reals()
     images = data(pictures)
     extractor = own_classifier(images, cache_dir=str(tmp_path))
     for split in images.splits.values():
         split.labels = (split.labels + 1) % 3
     with pytest.raises(InputError, match=r"own classifier finds the class of \d+% of the real images: it was made for"):
-        Scorer(extractor, images).measure_reals()
+        Scorer(extractor, images, n_fakes=200).measure_reals()
 
 
 def test_a_sweep_is_all_combinations_and_the_command_line_wins():

@@ -11,11 +11,13 @@ from torch import nn
 
 from gan.data.datamodule import Images
 from gan.data.datasets import MNIST5k
+from gan.data.latents import Latents
 from gan.data.pixels import to_float
 from gan.errors import InputError
 from gan.metrics import real_statistics
 from gan.metrics.extractors.classifier import SHA256, Classifier
 from gan.metrics.scorer import Scorer
+from gan.priors import normal
 
 
 class Pixels:
@@ -30,10 +32,14 @@ class Pixels:
         return images.flatten(1)[:, 300 : 300 + self.num_features].float(), torch.zeros(len(images), 10)
 
 
-def data(n_fakes: int = 200, **options) -> MNIST5k:
-    made = MNIST5k(channels=1, image_size=28, batch_size=64, n_fakes=n_fakes, z_dim=2, **options)
-    made.setup()
-    return made
+def data() -> MNIST5k:
+    digits = MNIST5k(channels=1, image_size=28, batch_size=64)
+    digits.setup()
+    return digits
+
+
+def latents(n: int = 200) -> Latents:
+    return Latents(normal, z_dim=2, n=n, labels=data().splits["train"].labels)
 
 
 class Digits(nn.Module):
@@ -41,6 +47,7 @@ class Digits(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.z_dim = 2
         self.images = to_float(data().splits["train"].images)
 
     def forward(self, z, labels):
@@ -55,8 +62,8 @@ def scored(scorer: Scorer, images: torch.Tensor, labels: torch.Tensor) -> dict[s
 
 
 def test_fid_of_the_reals_themselves_is_zero_and_the_floor_is_not():
-    digits = data(n_fakes=1000)
-    scorer = Scorer(Classifier(weights_path="mnist"), digits)
+    digits = data()
+    scorer = Scorer(Classifier(weights_path="mnist"), digits, n_fakes=1000)
     test = digits.splits["test"]
     scores = scored(scorer, test.images, test.labels)
     assert scores["fid_1k"] == pytest.approx(0, abs=1e-3)
@@ -68,7 +75,9 @@ def test_fid_of_the_reals_themselves_is_zero_and_the_floor_is_not():
 
 
 def test_the_protocol_says_what_was_measured():
-    scorers = [Scorer(Classifier(weights_path="mnist"), data(), reference=split) for split in ("test", "train")]
+    scorers = [
+        Scorer(Classifier(weights_path="mnist"), data(), n_fakes=200, reference=split) for split in ("test", "train")
+    ]
     protocol, other = (scorer.protocol for scorer in scorers)
     assert protocol["extractor_sha256"] == SHA256["mnist"]
     assert (protocol["n_fakes"], protocol["n_reals"], protocol["reference"]) == (200, 1000, "test")
@@ -86,17 +95,17 @@ def test_the_protocol_says_what_was_measured():
 )
 def test_what_cannot_be_scored_is_refused(n_fakes, options, message):
     with pytest.raises(InputError, match=message):
-        Scorer(Pixels(), data(n_fakes), **options)
+        Scorer(Pixels(), data(), n_fakes=n_fakes, **options)
 
 
 def test_too_few_images_for_a_covariance_are_warned_of(caplog):
-    Scorer(Pixels(200), data(200))
+    Scorer(Pixels(200), data(), n_fakes=200)
     assert "metrics.n_fakes: 200 images are too few for a covariance of 200 features: fid_200 is biased" in caplog.text
 
 
 @pytest.mark.parametrize("value", [1.01, -1.5, math.nan])
 def test_images_outside_their_range_are_an_error(value):
-    scorer = Scorer(Pixels(), data())
+    scorer = Scorer(Pixels(), data(), n_fakes=200)
     images = torch.zeros(20, 1, 28, 28)
     images[3, 0, 2, 1] = value
     with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]"):
@@ -104,16 +113,15 @@ def test_images_outside_their_range_are_an_error(value):
 
 
 def test_an_unconditional_generator_is_not_asked_for_classes():
-    scorer = Scorer(Classifier(weights_path="mnist"), data(), conditional=False)
-    scores = scorer.score(Digits(), data().samples(0))
+    scorer = Scorer(Classifier(weights_path="mnist"), data(), n_fakes=200, conditional=False)
+    scores = scorer.score(Digits(), latents().batches())
     assert "conditional_accuracy" not in scores
     assert scores["class_distance"] < 0.1
 
 
 class TestCache:
     def scorer(self, folder, extractor=None, images=None, **options):
-        images = images or data(**options)
-        return Scorer(extractor or Pixels(), images, cache_dir=str(folder))
+        return Scorer(extractor or Pixels(), images or data(), cache_dir=str(folder), **{"n_fakes": 200} | options)
 
     def test_a_second_run_extracts_no_reals_and_finds_the_same(self, tmp_path):
         first, second = self.scorer(tmp_path), self.scorer(tmp_path)
@@ -136,7 +144,7 @@ class TestCache:
         others = [
             self.scorer(tmp_path, Pixels(sha256="1")),
             self.scorer(tmp_path, n_fakes=300),
-            Scorer(Pixels(), data(), reference="train", cache_dir=str(tmp_path)),
+            Scorer(Pixels(), data(), n_fakes=200, reference="train", cache_dir=str(tmp_path)),
             self.scorer(tmp_path, images=pixel),
             self.scorer(tmp_path, images=label),
         ]
@@ -193,7 +201,7 @@ def test_reals_whose_features_are_not_finite_are_an_error():
             return features / 0, logits
 
     with pytest.raises(ValueError, match="not finite"):
-        Scorer(Broken(), data()).measure_reals()
+        Scorer(Broken(), data(), n_fakes=200).measure_reals()
 
 
 def test_a_fingerprint_is_of_shape_pixels_and_labels():
@@ -208,9 +216,8 @@ def share(rank, world, address, folder, results):
     torch.set_num_threads(1)
     if world > 1:
         processes.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
-    images = data(n_fakes=2300)
-    scorer = Scorer(Classifier(weights_path="mnist"), images, cache_dir=folder)
-    scores = scorer.score(Digits(), images.samples(0, rank=rank, world=world))
+    scorer = Scorer(Classifier(weights_path="mnist"), data(), n_fakes=2300, cache_dir=folder)
+    scores = scorer.score(Digits(), latents(2300).batches(rank=rank, world=world))
     results.put((world, rank, scores))
     if world > 1:
         processes.destroy_process_group()
@@ -237,11 +244,10 @@ def test_two_processes_score_as_one_does(tmp_path):
 
 @pytest.mark.parametrize(("n", "world"), [(2300, 1), (2300, 2), (2300, 3), (30, 4), (500, 2)])
 def test_processes_share_out_all_samples_and_none_goes_without(n, world):
-    images = data(n_fakes=n)
-    shares = [list(images.samples(0, rank=rank, world=world)) for rank in range(world)]
+    shares = [list(latents(n).batches(rank=rank, world=world)) for rank in range(world)]
     assert all(shares)
     every = torch.cat([z for share in shares for z, _ in share])
-    whole = torch.cat([z for z, _ in images.samples(0)])
+    whole = torch.cat([z for z, _ in latents(n).batches()])
     assert torch.equal(every.sort(0).values, whole.sort(0).values)
 
 
@@ -254,8 +260,8 @@ class Noise(Pixels):
 
 def test_fewer_real_images_than_samples_are_compared_with_as_many_samples():
     """1,000 held-out images against 4,000 samples of a perfect generator: the bias of few is the floor's alone."""
-    many = data(n_fakes=4000)
-    scorer = Scorer(Noise(64), many, reference="train")
+    many = data()
+    scorer = Scorer(Noise(64), many, n_fakes=4000, reference="train")
     fakes = many.splits["train"].images
     scores = scored(scorer, fakes, torch.zeros(4000, dtype=torch.long))
     found = scorer.describe()
@@ -265,7 +271,7 @@ def test_fewer_real_images_than_samples_are_compared_with_as_many_samples():
 
 
 def test_a_few_samples_are_scored_in_parts_and_as_many_as_the_floor_has_not_again():
-    scorer = Scorer(Noise(8), data(n_fakes=200))
+    scorer = Scorer(Noise(8), data(), n_fakes=200)
     test = scorer.reals
     scored(scorer, test.images[:200], test.labels[:200])
     assert (scorer.n_floor, scorer.compute_at_floor()) == (200, {})
@@ -279,11 +285,13 @@ def test_a_few_samples_are_scored_in_parts_and_as_many_as_the_floor_has_not_agai
 def test_an_unconditional_run_shares_the_floor_and_refuses_a_classifier_of_other_images(tmp_path):
     """Without labels for G there is no accuracy to report; whether the extractor knows these images still shows."""
     for conditional in (False, True):
-        scorer = Scorer(Classifier(weights_path="mnist"), data(), conditional=conditional, cache_dir=str(tmp_path))
+        scorer = Scorer(
+            Classifier(weights_path="mnist"), data(), n_fakes=200, conditional=conditional, cache_dir=str(tmp_path)
+        )
         scorer.measure_reals()
         assert ("conditional_accuracy" in scorer.floor) == conditional
     other = data()
     for images in other.splits.values():
         images.images = 255 - images.images.flip(2)
     with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was made for other images"):
-        Scorer(Classifier(weights_path="mnist"), other, conditional=False).measure_reals()
+        Scorer(Classifier(weights_path="mnist"), other, n_fakes=200, conditional=False).measure_reals()

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gan.data.latents import Latents
 from gan.data.pixels import to_float
 from gan.errors import InputError
-from gan.priors import normal
 from gan.system.signals import ignore_signals
 
 
@@ -62,17 +62,16 @@ class Batches(Sampler[list[int]]):
 
 
 class ImageData(LightningDataModule):
-    """Real images to train on, and the fixed z and labels to score the generator with.
+    """Real images to train on; `latents`, set once they are read, are what the generator is validated on.
 
     A training batch holds `n_critic * batch_size` images, so that each discriminator update of a step gets fresh reals.
-    The validation set is `n_fakes` pairs of a z (z_dim,), drawn from `prior` by `z_seed`, and a label, classes as
-    frequent as in the training set.
     Subclasses define `load`, which also sets `classes`, their names, and `summary`, a line about what was found.
     `domain` names the shipped classifier that knows the images. Raises InputError for channels other than 1 or 3.
     """
 
     classes: Sequence[str] = ()
     summary: str = ""
+    latents: Latents
 
     def __init__(
         self,
@@ -83,11 +82,7 @@ class ImageData(LightningDataModule):
         domain: str | None = None,
         num_workers: int = 0,
         n_critic: int = 1,
-        prior: Callable[..., Tensor] = normal,
-        z_dim: int = 1,
-        n_fakes: int = 0,
         seed: int = 0,
-        z_seed: int = 0,
     ) -> None:
         super().__init__()
         if channels not in (1, 3):
@@ -95,8 +90,7 @@ class ImageData(LightningDataModule):
         if image_size < 1:
             raise InputError(f"data.image_size={image_size}: must be at least 1")
         self.channels, self.image_size, self.domain = channels, image_size, domain
-        self.batch_size, self.num_workers, self.n_critic = batch_size, num_workers, n_critic
-        self.prior, self.z_dim, self.n_fakes, self.seed, self.z_seed = prior, z_dim, n_fakes, seed, z_seed
+        self.batch_size, self.num_workers, self.n_critic, self.seed = batch_size, num_workers, n_critic, seed
         self.splits: dict[str, Images] = {}
 
     @abstractmethod
@@ -154,16 +148,7 @@ class ImageData(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return self.samples(self.z_seed, rank=self.trainer.global_rank, world=self.trainer.world_size)
-
-    def samples(self, z_seed: int, *, rank: int = 0, world: int = 1) -> DataLoader:
-        """Return the batches (z, labels) of one of `world` processes for a set of samples, shared out like cards."""
-        labels = self.splits["train"].labels.sort().values
-        spread = torch.linspace(0, len(labels) - 1, self.n_fakes).round().long()
-        z = self.prior(self.n_fakes, self.z_dim, generator=torch.Generator().manual_seed(z_seed))
-        batches = torch.arange(self.n_fakes).split(min(500, -(-self.n_fakes // world)))
-        mine = [batch.tolist() for batch in batches[rank::world]]
-        return DataLoader(TensorDataset(z, labels[spread]), batch_sampler=mine, generator=torch.Generator())
+        return self.latents.batches(rank=self.trainer.global_rank, world=self.trainer.world_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch

@@ -1,1 +1,9 @@
-"""Where runs run, and how long they take."""
+"""Where runs run, and how long they take. Importing this package registers its launchers with Hydra."""
+
+from hydra.core.plugins import Plugins
+
+from gan.launch.local import MachineLauncher
+from gan.launch.slurm import ClusterLauncher
+
+for launcher in (MachineLauncher, ClusterLauncher):
+    Plugins.instance().register(launcher)

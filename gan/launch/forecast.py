@@ -77,7 +77,7 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
     from pytorch_lightning import Trainer, seed_everything
 
     from gan.launch.step_timer import StepTimer
-    from gan.run.build import build, build_data, build_gan, build_scorer
+    from gan.run.build import build, build_data, build_gan, build_scorer, network_shape
     from gan.system.console import quiet
 
     quiet()
@@ -87,7 +87,7 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
         cfg = prepare_run(words, config)
         seed_everything(cfg.seed, verbose=False)
         data = build_data(cfg)
-        gan, scorer, timer = build_gan(cfg, data), build_scorer(cfg, data), StepTimer(WARM_UP)
+        gan, scorer, timer = build_gan(cfg, network_shape(cfg, data)), build_scorer(cfg, data), StepTimer(WARM_UP)
         trainer: Trainer = build(
             cfg.trainer,
             **{"max_steps": WARM_UP + TIMED, "limit_val_batches": 0, "enable_progress_bar": False},
@@ -101,7 +101,7 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
         if scorer:
             scorer.measure_reals(trainer.strategy.root_device)
             started = time.perf_counter()
-            scorer.score(gan.ema.module, data.samples(0), trainer.strategy.root_device)
+            scorer.score(gan.ema.module, data.latents.batches(), trainer.strategy.root_device)
             n_scorings = math.ceil(steps / cfg.trainer.val_check_interval) + 1  # the best checkpoint's too
             seconds += n_scorings * (time.perf_counter() - started)
         return seconds

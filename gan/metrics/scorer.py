@@ -33,7 +33,8 @@ class Scorer:
 
     `extractor` maps uint8 images to (features, logits or None). `floor` holds the scores of `n_floor` images of the
     other split, as many as there are fakes (all, if fewer): what that many fakes of a perfect generator would reach.
-    `protocol` says what the scores mean; only scores of equal protocols may be compared. Statistics of the reals are
+    `protocol` says what the scores mean, among it `n_fakes`, the `z_seed` and whether it is the "ema" or "raw"
+    `generator`; only scores of equal protocols may be compared. Statistics of the reals are
     kept in `cache_dir`.
     Under torch.distributed each process updates with its own batches, and all get the scores of all.
     Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
@@ -44,6 +45,9 @@ class Scorer:
         extractor: Any,
         data: ImageData,
         *,
+        n_fakes: int,
+        z_seed: int = 0,
+        generator: str = "ema",
         reference: str = "test",
         conditional: bool = True,
         cache_dir: str | None = None,
@@ -51,8 +55,8 @@ class Scorer:
         if reference not in data.splits:
             raise InputError(f"metrics.reference={reference}: must be one of {', '.join(data.splits)}")
         self.reals, self.others = data.splits[reference], data.splits["train" if reference == "test" else "test"]
-        if data.n_fakes < FEWEST:
-            raise InputError(f"metrics.n_fakes={data.n_fakes}: must be at least {FEWEST}")
+        if n_fakes < FEWEST:
+            raise InputError(f"metrics.n_fakes={n_fakes}: must be at least {FEWEST}")
         for split, images in data.splits.items():
             if len(images) < FEWEST:
                 raise InputError(
@@ -61,8 +65,8 @@ class Scorer:
                 )
         self.extractor, self.conditional, self.num_classes = extractor, conditional, data.shape["num_classes"]
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
-        self.fid_name = f"fid{few(data.n_fakes)}"
-        self.n_floor = min(len(self.others), data.n_fakes)
+        self.fid_name = f"fid{few(n_fakes)}"
+        self.n_floor = min(len(self.others), n_fakes)
         self.floor: dict[str, float] = {}
         self.batches: list[Outputs] = []
         self.protocol: dict[str, Any] = {
@@ -70,16 +74,16 @@ class Scorer:
             "extractor": extractor.name,
             "extractor_sha256": extractor.sha256,
             "resize": extractor.resize,
-            "n_fakes": data.n_fakes,
+            "n_fakes": n_fakes,
             "n_reals": len(self.reals),
             "reference": reference,
             "reals_sha256": self.reals.fingerprint(),
-            "kid": f"{SUBSETS} subsets of {min(SUBSET_SIZE, data.n_fakes, len(self.reals))}",
+            "kid": f"{SUBSETS} subsets of {min(SUBSET_SIZE, n_fakes, len(self.reals))}",
             "neighbours": NEIGHBOURS,
-            "generator": "ema",
-            "z_seed": data.z_seed,
+            "generator": generator,
+            "z_seed": z_seed,
         }
-        for what, n in {"n_fakes": data.n_fakes, "reference": len(self.reals)}.items():
+        for what, n in {"n_fakes": n_fakes, "reference": len(self.reals)}.items():
             if n <= extractor.num_features:
                 log.warning(
                     "metrics.%s: %d images are too few for a covariance of %d features: %s is biased high, use kid",

@@ -45,15 +45,18 @@ OWN = list_own_modules(os.environ.get("PYTHONPATH", ""))
 GENERATORS = ("gan.models.*", "gan.priors.*", *OWN)  # of a generator.yaml
 PARTS = (  # of a run
     *GENERATORS,
-    *("gan.losses.*", "gan.penalties.*", "gan.augment.*", "gan.schedules.*", "gan.callbacks.evaluation.*"),
-    *("gan.data.datasets.*", "gan.data.folder.*", "gan.callbacks.cost.*", "gan.callbacks.progress.*"),
-    *list_names("gan.metrics.extractors", "classifier.* inception.* own_classifier.* timm_model.*"),
     *(
-        "gan.callbacks.interruption.Interruption",
-        "gan.callbacks.last_checkpoint.LastCheckpoint",
-        "gan.search.pruning.TrialReport",
-        "gan.tracking.wandb_logger",
+        "gan.losses.*",
+        "gan.penalties.*",
+        "gan.augment.*",
+        "gan.schedules.*",
+        "gan.data.datasets.*",
+        "gan.data.folder.*",
     ),
+    *list_names("gan.callbacks", "cost.Cost interruption.Interruption last_checkpoint.LastCheckpoint"),
+    *list_names("gan.callbacks", "monitors.Throughput monitors.DivergenceGuard progress.TrainingProgress"),
+    *list_names("gan.metrics.extractors", "classifier.* inception.* own_classifier.* timm_model.*"),
+    *("gan.callbacks.samples.SampleGrid", "gan.search.pruning.TrialReport", "gan.tracking.wandb_logger"),
     *list_names(
         "torch.optim",
         "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop Rprop SGD SparseAdam",

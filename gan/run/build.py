@@ -10,6 +10,7 @@ from pytorch_lightning import Trainer
 
 from gan.callbacks.evaluation import Evaluation
 from gan.data.datamodule import ImageData
+from gan.data.latents import Latents
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import PARTS
@@ -20,23 +21,21 @@ from gan.run.objectives import require_measured
 N_SHOWN = 100  # samples of a run that is not scored
 
 
-def build_data(cfg: DictConfig, **options: Any) -> ImageData:
-    """Return the images that a config names, read; `options` replace arguments of the DataModule."""
-    arguments = {
-        "seed": cfg.seed,
-        "n_critic": cfg.n_critic,
-        "n_fakes": cfg.metrics.n_fakes if cfg.metrics.extractor else N_SHOWN,
-        "prior": build(cfg.prior),
-        "z_dim": cfg.model.generator.z_dim,
-    }
-    data = build(cfg.data, **arguments | options)
+def build_data(cfg: DictConfig) -> ImageData:
+    """Return the images that a config names, read, with the z and labels to score generators on."""
+    data = build(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic)
     data.setup()
+    n_fakes = cfg.metrics.n_fakes if cfg.metrics.extractor else N_SHOWN
+    labels, z_dim = data.splits["train"].labels, cfg.model.generator.z_dim
+    data.latents = Latents(build(cfg.prior), z_dim=z_dim, n=n_fakes, labels=labels)
     return data
 
 
-def build_gan(cfg: DictConfig, data: ImageData) -> GAN:
-    """Return the game that a config names, for these images; raise InputError for combinations that can't be right."""
-    shape = network_shape(cfg, data)
+def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
+    """Return the game that a config names, for images of a shape; raise InputError for what can't be right together.
+
+    `shape` is what networks must know of the images, see `network_shape`.
+    """
     gan = GAN(
         build(cfg.model.generator, **shape),
         build(cfg.model.discriminator, **shape),
@@ -45,22 +44,22 @@ def build_gan(cfg: DictConfig, data: ImageData) -> GAN:
         augment=build(cfg.augment),
         optimizer=build(cfg.optimizer),
         schedule=build(cfg.schedule),
-        prior=data.prior,
+        prior=build(cfg.prior),
         n_critic=cfg.n_critic,
         ema_half_life_steps=cfg.ema_half_life_steps,
         ema_ramp_up=cfg.ema_ramp_up,
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
     )
-    check(gan, batch_size=data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
+    check(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     return gan
 
 
-def build_scorer(cfg: DictConfig, data: ImageData) -> Scorer | None:
-    """Return what scores samples against these images, None for metrics=none."""
+def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | None:
+    """Return what scores samples against these images, None for metrics=none; `options` are further ones of Scorer."""
     if not cfg.metrics.extractor:
         return None
-    options = {"reference": cfg.metrics.reference, "cache_dir": cfg.cache_dir}
+    options |= {"reference": cfg.metrics.reference, "n_fakes": cfg.metrics.n_fakes, "cache_dir": cfg.cache_dir}
     return Scorer(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # in a run's config: the words that it was started with
 UNSET = (None, "", "null")
+
+
+def complete_command() -> None:
+    """Complete this process's command for Hydra, which reads sys.argv, and have it raise errors, not print them."""
+    sys.argv[1:] = complete_words(sys.argv[1:])
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
 def complete_words(words: list[str]) -> list[str]:

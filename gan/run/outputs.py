@@ -124,8 +124,9 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[s
     """
     if any(getattr(callback, "interrupted", False) for callback in trainer.callbacks) or not path.is_file():
         return {}
-    z_seed = trainer.datamodule.z_seed + 1
-    samples = trainer.datamodule.samples(z_seed, rank=trainer.global_rank, world=trainer.world_size)
+    latents = trainer.datamodule.latents
+    z_seed = latents.seed + 1
+    samples = latents.batches(z_seed, rank=trainer.global_rank, world=trainer.world_size)
     generator = copy.deepcopy(gan.ema.module)
     step = load_checkpoint(generator, path)
     measured = scorer.score(generator, samples, trainer.strategy.root_device)

@@ -1,3 +1,7 @@
-"""Optuna studies over runs: how they are kept, run, pruned and shown."""
+"""Optuna studies over runs. Importing this package registers its sweeper with Hydra."""
 
-PRUNED = "pruned_at_step"  # a trial's user attribute, and a key in its W&B run's summary: where its study gave it up
+from hydra.core.plugins import Plugins
+
+from gan.search.sweeper import StudySweeper
+
+Plugins.instance().register(StudySweeper)

@@ -8,7 +8,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from gan import tracking
 from gan.errors import InputError
-from gan.search import PRUNED
+from gan.search.trials import PRUNED
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 FAILURE = "failure"  # why it failed
 REFUSED = "refused"  # it failed because of its settings
 SURPLUS = "surplus"  # it was asked for, but not run
+PRUNED = "pruned_at_step"  # the step at which it was pruned; a key of its W&B run's summary, too
 # its system attributes
 DEATHS = "deaths"  # how many of its tries ended with their process
 SECOND = "second"  # it is the second chance of one that had failed

@@ -16,12 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import Preempted, ProcessDied
 from gan.launch.local import ENDING
-from gan.search import PRUNED
 from gan.search.retries import carry_over, explain
 from gan.search.space import Space
 from gan.search.storage import PATIENCE_S
 from gan.search.summary import show
-from gan.search.trials import DIVERGED, FAILURE, REFUSED, SURPLUS, counts, find_history, is_twin, queue_again
+from gan.search.trials import DIVERGED, FAILURE, PRUNED, REFUSED, SURPLUS, counts, find_history, is_twin, queue_again
 
 log = logging.getLogger(__name__)
 

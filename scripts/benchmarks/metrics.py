@@ -15,7 +15,7 @@ from gan.data.pixels import to_uint8
 from gan.metrics.manifold import manifold_scores
 from gan.metrics.scorer import Scorer
 from gan.metrics.scores import frechet, inception_score, kernel
-from gan.run.build import build, build_data, build_extractor
+from gan.run.build import build_data, build_extractor, build_gan
 from gan.system.console import plain_console
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -37,19 +37,21 @@ def measure(overrides: list[str], turns: int) -> None:
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", overrides)
     data = build_data(cfg)
-    generator = build(cfg.model.generator, **data.shape).eval()
+    generator = build_gan(cfg, data.shape).generator.eval()
     extractor = build_extractor(cfg, data)
     with TemporaryDirectory() as cache_dir:
 
         def real_images() -> Scorer:
-            scorer = Scorer(extractor, data, reference=cfg.metrics.reference, cache_dir=cache_dir)
+            scorer = Scorer(
+                extractor, data, n_fakes=data.latents.n, reference=cfg.metrics.reference, cache_dir=cache_dir
+            )
             scorer.measure_reals()
             return scorer
 
         first, _ = timed(real_images, 1)
         parts = {}
         parts["real images, from the cache"], scorer = timed(real_images, turns)
-    reference, samples = scorer.reference, list(data.samples(0))
+    reference, samples = scorer.reference, list(data.latents.batches())
     parts["sampling"], fakes = timed(lambda: torch.cat([generator(z, labels) for z, labels in samples]), turns)
     parts["features"], pairs = timed(lambda: [extractor(to_uint8(part)) for part in fakes.split(500)], turns)
     features = torch.cat([features for features, _ in pairs]).double()
