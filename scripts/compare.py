@@ -56,7 +56,7 @@ def compare(arguments: argparse.Namespace) -> None:
     if arguments.project:
         from gan.system import wandb_server  # which takes seconds to import
 
-        runs = [as_run(*found) for found in wandb_server.scored_runs(arguments.project)]
+        runs = [as_run(*found) for found in wandb_server.load_scored_runs(arguments.project)]
     else:
         runs = local_runs(arguments.folders)
     parts = {text: members for text, members in by_protocol(runs).items() if arguments.protocol in text}

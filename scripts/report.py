@@ -33,8 +33,8 @@ def publish(project: str, sweep: str | None) -> None:
     from gan.report.wandb_page import publish
     from gan.system import wandb_server  # which takes seconds to import
 
-    runs = [as_run(*found) for found in wandb_server.scored_runs(project, sweep)]
-    print(f"report: {publish(runs, wandb_server.with_entity(project), sweep)}")
+    runs = [as_run(*found) for found in wandb_server.load_scored_runs(project, sweep)]
+    print(f"report: {publish(runs, wandb_server.add_entity(project), sweep)}")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from optuna.samplers import RandomSampler
 
 from gan.errors import InputError
 from gan.search.grid import CellSampler
-from gan.search.setting import adopt, describe_setting
+from gan.search.setting import adopt_setting, describe_setting
 from gan.search.space import Space
 from gan.search.trials import FAILURE
 from tests.conftest import ROOT
@@ -49,7 +49,7 @@ def drawn(space: Space, n: int = 20, sampler=None) -> list[tuple[dict, list[str]
     found = []
     for _ in range(n):
         trial = study.ask()
-        words = space.draw(trial._suggest)
+        words = space.draw_overrides(trial)
         found.append((trial.params, words))
         study.tell(trial, 0.0)
     return found
@@ -59,11 +59,11 @@ def drawn(space: Space, n: int = 20, sampler=None) -> list[tuple[dict, list[str]
 def test_every_parameter_of_a_searchs_own_command_acts(search, path):
     (command,) = re.findall(r"#   python train.py (.*?)  +\d", path.read_text())
     space = search(*command.split())
-    words, changed = space.setting(space.first())
+    words, changed = space.get_setting(space.choose_first())
     for name in space.others:
         assert ACTS_ON.get(name, name) in changed[name]
     for name in space.groups:
-        assert ACTS_ON[name] in space.compare(name, space.first())
+        assert ACTS_ON[name] in space.compare_choices(name, space.choose_first())
     for params, words in drawn(space, 4):
         assert params.keys() == space.parameters.keys()
         composed(words)
@@ -72,7 +72,7 @@ def test_every_parameter_of_a_searchs_own_command_acts(search, path):
 @pytest.mark.parametrize("recipe", ["quickstart", "mnist_fast", "sngan_cifar10", "r3gan_cifar10"])
 def test_rates_and_betas_of_recipes_can_be_searched(search, recipe):
     words = ["optimizer.lr=interval(0.1,0.2)", "optimizer.beta1=interval(0.1,0.2)", "optimizer.beta2=interval(0.1,0.2)"]
-    _, changed = search(f"experiment={recipe}", *words).setting({})
+    _, changed = search(f"experiment={recipe}", *words).get_setting({})
     for name, key in {"lr": "lr", "beta1": "betas", "beta2": "betas"}.items():
         assert changed[f"optimizer.{name}"] == {
             f"optimizer.{player}.{key}" for player in ("generator", "discriminator")
@@ -135,12 +135,12 @@ def test_a_search_can_be_held_at_a_value(search):
 
 def test_a_grid_has_each_distinct_cell_once(search):
     space = search("penalty=choice(none,r1)", "penalty.r1.gamma=choice(1,2)", "seed=range(0,2)")
-    cells = space.cells()
+    cells = space.list_cells()
     assert len(cells) == 6  # not the eight of the whole product
     assert len({tuple(cell.items()) for cell in cells}) == 6
     assert [params for params, _ in drawn(space, 6, CellSampler(cells))] == cells
     with pytest.raises(InputError, match=r"optimizer.lr: .* has no steps; a grid needs choice"):
-        search("optimizer.lr=interval(0.1,0.2)").cells()
+        search("optimizer.lr=interval(0.1,0.2)").list_cells()
 
 
 def test_a_grid_runs_the_cells_of_failed_trials_again():
@@ -176,20 +176,20 @@ def test_a_study_is_one_setting_wherever_its_data_lie(search, monkeypatch):
         return describe_setting(search(*(f"{name}={value}" for name, value in chosen.items())))
 
     study = optuna.create_study(study_name="s")
-    assert not adopt(study, setting())
+    assert not adopt_setting(study, setting())
     study.tell(study.ask(), 1.0)
     monkeypatch.setenv("DATA_DIR", "/on/another/machine")
-    assert adopt(study, setting(*SAME))
+    assert adopt_setting(study, setting(*SAME))
     for word, said in OTHERS:
         with pytest.raises(InputError, match=said):
-            adopt(study, setting(word))
+            adopt_setting(study, setting(word))
 
 
 def test_a_study_whose_trials_have_all_failed_takes_another_setting():
     study = optuna.create_study()
-    assert not adopt(study, {"seed": 0})
+    assert not adopt_setting(study, {"seed": 0})
     trial = study.ask({"x": FloatDistribution(0, 1)})
     trial.set_user_attr(FAILURE, "failed: no such folder")
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    assert not adopt(study, {"seed": 1})
-    assert adopt(study, {"seed": 1})
+    assert not adopt_setting(study, {"seed": 1})
+    assert adopt_setting(study, {"seed": 1})

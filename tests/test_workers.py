@@ -9,13 +9,12 @@ from optuna.trial import TrialState
 
 from gan.errors import InputError, ProcessDied
 from gan.search import storage
+from gan.search.heartbeat import Heartbeats
+from gan.search.parameters import suggest
 from gan.search.trials import FAILURE, give_second_chances
-from gan.search.workers import StudyEnds, Workers
+from gan.search.workers import StudyEnded, Workers
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 class Launcher:
@@ -36,16 +35,18 @@ class Launcher:
 def command(tmp_path):
     """Run a command on a study of two trials, the first time a new one; return it, its launcher and how it ended."""
 
-    def run(*endings: float | Exception, n_trials: int = 2, max_retries: int = 2, **options):
-        place = storage.opened(str(tmp_path / "study.log"), max_retries=max_retries)
+    def run(*endings: float | Exception, n_trials: int = 2, max_retries: int = 2, max_failures: int = 5):
+        place = storage.open_storage(str(tmp_path / "study.log"))
         study = optuna.create_study(study_name="s", storage=place, load_if_exists=True)
         give_second_chances(study, {"x"})
         part, launcher = FloatDistribution(0, 1), Launcher(*endings)
-        space = SimpleNamespace(parameters={"x": part}, draw=lambda suggest: [f"x={suggest('x', part)}"])
-        workers = Workers(study, launcher, space=space, n_trials=n_trials, folder=tmp_path, **options)
+        space = SimpleNamespace(parameters={"x": part}, draw_overrides=lambda trial: [f"x={suggest(trial, 'x', part)}"])
+        heartbeats = Heartbeats(study, place, interval_s=10)
+        limits = {"n_trials": n_trials, "max_retries": max_retries, "max_failures": max_failures}
+        workers = Workers(study, launcher, heartbeats=heartbeats, space=space, folder=tmp_path, **limits)
         try:
             workers.work()
-        except StudyEnds as end:
+        except StudyEnded as end:
             return study, launcher, str(end)
         return study, launcher, ""
 

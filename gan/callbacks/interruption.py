@@ -42,7 +42,8 @@ class Interruption(Callback):
         self.taken_over: dict[int, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Lightning's own handler of SIGTERM broadcasts while the other processes are in other exchanges: a hang
+        # Lightning's own handler of SIGTERM broadcasts while the other processes are in other exchanges: a hang; no
+        # option or hook keeps it from being set
         trainer._signal_connector.register_signal_handlers = lambda: None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -40,5 +40,5 @@ class Account(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         wandb_server = sys.modules.get("gan.system.wandb_server")  # which takes seconds to import
         pattern = "*/wandb/offline-run-*"
-        if wandb_server and wandb_server.silent and any(Path(config.hydra.sweep.dir).glob(pattern)):
+        if wandb_server and wandb_server.unreachable and any(Path(config.hydra.sweep.dir).glob(pattern)):
             print(f"W&B      wandb sync {shlex.quote(config.hydra.sweep.dir)}/{pattern}")

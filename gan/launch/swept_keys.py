@@ -17,7 +17,7 @@ class SweptKeys(Callback):
     """Ends a multirun before its first run where a swept key would train the same again; studies check their own."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        if config.hydra.runtime.choices["hydra/sweeper"] != "basic":
             return
         loader = GlobalHydra.instance().config_loader()
         with exit_in_one_line():

@@ -88,7 +88,7 @@ TARGETS = (  # of a command line: what starts runs, too
     *PARTS,
     *("gan.launch.slurm.ClusterLauncher", "gan.launch.local.MachineLauncher", "gan.launch.forecast.Forecast"),
     *("gan.launch.account.Account", "gan.launch.swept_keys.SweptKeys"),
-    *("gan.search.sweeper.StudySweeper", "gan.search.grid.CellSampler"),
+    "gan.search.sweeper.StudySweeper",
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from gan.system.wandb_server import safe
+from gan.system.wandb_server import make_safe_name
 
 CHOICES = ("data", "model", "loss")  # groups whose options begin a cell's name
 
@@ -54,7 +54,7 @@ def cell_name(config: Mapping[str, Any]) -> str:
     told = setting(config)
     digest = hashlib.sha256(json.dumps([chosen, comparable(told)], sort_keys=True, default=str).encode())
     head = "-".join([*chosen, *words(told)])
-    return f"{safe(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
+    return f"{make_safe_name(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
 
 
 def setting(config: Mapping[str, Any]) -> dict[str, Any]:

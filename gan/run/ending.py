@@ -35,6 +35,6 @@ def end_run(error: Exception) -> NoReturn:
             raise error
     if not is_job and isinstance(error, Preempted):
         raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
-    if not is_job and hydra.sweeper._target_.endswith(".BasicSweeper"):  # which says why the first failed, in the end
+    if not is_job and hydra.runtime.choices["hydra/sweeper"] == "basic":  # which shows the first error only, at its end
         log.error(explain(error))
     raise error

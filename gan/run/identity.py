@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -42,10 +41,10 @@ def connect(cfg: DictConfig) -> DictConfig:
 
 def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
     """Return the mode in which runs with a logger's options are logged; raise InputError for what W&B would refuse."""
-    from gan.system.wandb_server import check_name, choose_mode
+    from gan.system.wandb_server import choose_mode, require_name
 
     for key in (*NAMES, "tags"):
-        check_name(key, options[key])
+        require_name(key, options[key])
     if options["id"] and is_multirun:
         raise InputError(f"WANDB_RUN_ID={options['id']}: is one run's id, and a multirun starts several; unset it")
     return choose_mode(options["mode"])
@@ -115,8 +114,4 @@ def find_id(config: dict[str, Any]) -> str | None:
     if folder != run_dir:
         return None
     before = OmegaConf.load(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    if known := (before.get("logger") or {}).get("id"):
-        return known
-    latest = folder / "wandb" / "latest-run"  # run-DATE_TIME-ID, and an id may hold dashes
-    found = re.fullmatch(r"(?:offline-)?run-\d+_\d+-(.+)", latest.resolve().name) if latest.exists() else None
-    return found[1] if found else None
+    return (before.get("logger") or {}).get("id")

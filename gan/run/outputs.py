@@ -95,9 +95,9 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     write_whole(generator, save(weights))
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
-    tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
+    tracking.log_summary(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
-    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
+    tracking.log_image_table(trainer.logger, "samples_by_class", "class", list(pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
@@ -106,7 +106,7 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     show(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
     places = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
-    show_places(places | {"W&B": tracking.where(trainer.logger)})
+    show_places(places | {"W&B": tracking.list_locations(trainer.logger)})
 
 
 def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:

@@ -1,16 +1,24 @@
-"""What a search varies, what it keeps, and which of both exist for the choices that a trial has drawn."""
+"""The parameters and fixed overrides of a search, and which of them exist for the choices that a trial has drawn."""
 
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import Trial
 
 from gan.errors import InputError
 from gan.run.effects import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
-from gan.search.parameters import assign, list_ends, list_values, parse, require_same_meaning
+from gan.search.parameters import (
+    format_overrides,
+    list_ends,
+    list_values,
+    parse_parameters,
+    require_same_meaning,
+    suggest,
+)
 
 TRIED = 200  # combinations of choices in which a parameter is looked for before it is called dead
 
@@ -34,7 +42,7 @@ class Space:
     def __init__(self, words: Iterable[str], compose: Compose, *, groups: Container[str]) -> None:
         self.compose_config = compose
         self.settings: dict[tuple[Any, ...], Setting] = {}
-        self.parameters, self.fixed = parse(words)
+        self.parameters, self.fixed = parse_parameters(words)
         self.groups = [name for name in self.parameters if name in groups]
         self.others = [name for name in self.parameters if name not in groups]
         self.always = [word for name, word in self.fixed.items() if name.startswith(("+", "~")) or name in groups]
@@ -50,9 +58,9 @@ class Space:
 
     def build(self, values: dict[str, Any], words: list[str]) -> dict[str, Any]:
         """Return what parameters' values and fixed words build."""
-        return describe_built(self.compose([*words, *assign(values)]))
+        return describe_built(self.compose([*words, *format_overrides(values)]))
 
-    def setting(self, chosen: dict[str, Any]) -> Setting:
+    def get_setting(self, chosen: dict[str, Any]) -> Setting:
         """Return what exists for a choice of each config group."""
         key = tuple(chosen.values())
         if key not in self.settings:
@@ -60,7 +68,7 @@ class Space:
         return self.settings[key]
 
     def find_setting(self, chosen: dict[str, Any]) -> Setting:
-        base = self.compose([*self.always, *assign(chosen)])
+        base = self.compose([*self.always, *format_overrides(chosen)])
         words = [word for name, word in self.fixed.items() if word in self.always or has_key(base, name)]
         ends = {n: list_ends(self.parameters[n]) for n in self.others if n.startswith("+") or has_key(base, n)}
         values = chosen | {name: first for name, (first, *_) in ends.items()}
@@ -73,30 +81,32 @@ class Space:
                 del changed[name]
         return Setting(words, changed)
 
-    def draw(self, suggest: Callable[[str, BaseDistribution], Any]) -> list[str]:
-        """Return the overrides of a trial, whose values `suggest` gives by a parameter's name and distribution."""
-        chosen = {name: suggest(name, self.parameters[name]) for name in self.groups}
-        words, names = self.setting(chosen)
-        return [*assign(chosen | {name: suggest(name, self.parameters[name]) for name in names}), *words]
+    def draw_overrides(self, trial: Trial) -> list[str]:
+        """Draw a trial's parameters and return its overrides."""
+        chosen = {name: suggest(trial, name, self.parameters[name]) for name in self.groups}
+        words, names = self.get_setting(chosen)
+        others = {name: suggest(trial, name, self.parameters[name]) for name in names}
+        return [*format_overrides(chosen | others), *words]
 
-    def words(self, values: dict[str, Any]) -> list[str]:
+    def list_overrides(self, values: dict[str, Any]) -> list[str]:
         """Return the overrides of a trial that has drawn these values."""
-        return [*assign(values), *self.setting(self.first() | {n: values[n] for n in self.groups if n in values}).words]
+        chosen = {name: values[name] for name in self.groups if name in values}
+        return [*format_overrides(values), *self.get_setting(self.choose_first() | chosen).words]
 
-    def combinations(self) -> Iterator[dict[str, Any]]:
-        """Give each combination of the groups' choices."""
+    def iterate_choices(self) -> Iterator[dict[str, Any]]:
+        """Yield each combination of the groups' choices."""
         choices = (self.parameters[name].choices for name in self.groups)
         return (dict(zip(self.groups, each, strict=True)) for each in itertools.product(*choices))
 
-    def neighbors(self) -> Iterator[dict[str, Any]]:
-        """Give combinations of the groups' choices: the first, those that differ from it in one group, then others."""
-        first = self.first()
+    def iterate_neighbors(self) -> Iterator[dict[str, Any]]:
+        """Yield combinations of the groups' choices: the first, those that differ from it in one group, then others."""
+        first = self.choose_first()
         yield first
         for name in self.groups:
             yield from (first | {name: choice} for choice in self.parameters[name].choices[1:])
-        yield from itertools.islice(self.combinations(), TRIED)
+        yield from itertools.islice(self.iterate_choices(), TRIED)
 
-    def first(self) -> dict[str, Any]:
+    def choose_first(self) -> dict[str, Any]:
         """Return the first choice of each group."""
         return {name: self.parameters[name].choices[0] for name in self.groups}
 
@@ -107,10 +117,10 @@ class Space:
                 raise InputError(f"{name}: is a config group; give its options as choice(...)")
         for name in self.groups:
             choices = self.parameters[name].choices
-            if len(choices) > 1 and not any(self.compare(name, chosen) for chosen in self.neighbors()):
+            if len(choices) > 1 and not any(self.compare_choices(name, chosen) for chosen in self.iterate_neighbors()):
                 raise refuse_dead(name)
 
-    def compare(self, name: str, chosen: dict[str, Any]) -> set[str]:
+    def compare_choices(self, name: str, chosen: dict[str, Any]) -> set[str]:
         """Return the keys in which a group's choices differ, beside these of other groups."""
         first, *others = ({**chosen, name: choice} for choice in self.parameters[name].choices)
         built = self.build(first, self.always)
@@ -121,26 +131,28 @@ class Space:
     def check_others(self) -> None:
         """Raise InputError for a parameter or a fixed word that exists, or changes anything, for no choices."""
         dead, unused = {*self.others}, {*self.fixed}
-        for chosen in self.neighbors():
-            words, names = self.setting(chosen)
+        for chosen in self.iterate_neighbors():
+            words, names = self.get_setting(chosen)
             dead -= {*names}
             unused = {name for name in unused if self.fixed[name] not in words}
             if not dead and not unused:
                 return
         for name in (name for name in self.fixed if name in unused):
             self.compose(
-                [*self.always, *assign(self.first()), self.fixed[name]]
+                [*self.always, *format_overrides(self.choose_first()), self.fixed[name]]
             )  # raises, with what may have been meant
         for name in (name for name in self.others if name in dead):
-            self.compose([*self.always, *assign(self.first() | {name: list_ends(self.parameters[name])[0]})])
+            self.compose(
+                [*self.always, *format_overrides(self.choose_first() | {name: list_ends(self.parameters[name])[0]})]
+            )
             raise refuse_dead(name)
 
-    def cells(self) -> list[dict[str, Any]]:
+    def list_cells(self) -> list[dict[str, Any]]:
         """Return the values of each distinct trial of a grid; raise InputError for a parameter without steps."""
         values = {name: list_values(name, part) for name, part in self.parameters.items()}
         found = []
-        for chosen in self.combinations():
-            names = [*self.setting(chosen).changed]
+        for chosen in self.iterate_choices():
+            names = [*self.get_setting(chosen).changed]
             found += [chosen | dict(zip(names, row, strict=True)) for row in itertools.product(*map(values.get, names))]
         return found
 
@@ -149,8 +161,8 @@ class Space:
 
         Groups are at their first choice; the words `incidental` replace what may differ between machines.
         """
-        words, changed = self.setting(self.first())
-        values = self.first() | {name: list_ends(self.parameters[name])[0] for name in changed}
+        words, changed = self.get_setting(self.choose_first())
+        values = self.choose_first() | {name: list_ends(self.parameters[name])[0] for name in changed}
         built = self.build(values, [*words, *incidental])
         varied = {*itertools.chain(*changed.values())}
         absent = {name: word for name, word in self.fixed.items() if word not in words}

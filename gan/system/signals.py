@@ -5,7 +5,8 @@ import signal
 import sys
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has the first two
 
 early: set[int] = set()  # that training heeds when it begins
 last_words: list[str] = []  # of a process that was told to end: a module half imported raises errors of its own
