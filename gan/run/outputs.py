@@ -16,9 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gan import tracking
-from gan.callbacks.cost import Cost
 from gan.callbacks.evaluation import Evaluation
-from gan.callbacks.samples import SampleGrid
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.protocol import PROTOCOL_ID, protocol_id
@@ -72,17 +70,16 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
     scorer = evaluation.scorer
     trainer.save_checkpoint(run_dir / LAST)
-    cost = next((callback.measured for callback in trainer.callbacks if isinstance(callback, Cost)), {})
     facts = {
         "images_seen": int(gan.images_seen),
         "generator_steps": trainer.global_step,
-        "seconds": evaluation.seconds,
-        "diverged": evaluation.diverged,
+        "seconds": evaluation.run.seconds,
+        "diverged": evaluation.run.diverged,
     }
-    run = {"scores": evaluation.scores | cost | facts}
+    run = {"scores": evaluation.scores | evaluation.run.cost | facts}
     if scorer:
         run |= scorer.describe()
-        run["best"] = score_best(trainer, gan, scorer, run_dir / BEST)
+        run["best"] = {} if evaluation.run.stops_early else score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
         leave(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
@@ -96,12 +93,11 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
-    pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
-    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
+    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
-    if any(getattr(callback, "announces", False) for callback in trainer.callbacks):
+    if evaluation.run.is_trial:  # its study shows how it ends
         return
     show(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
@@ -120,9 +116,9 @@ def values(scores: dict[str, Any], objective: str | None, second: str | None) ->
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:
     """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
 
-    Returns its step, scores and protocol; nothing for a run that has no best checkpoint, or has to hurry.
+    Returns its step, scores and protocol; nothing for a run that has no best checkpoint.
     """
-    if any(getattr(callback, "interrupted", False) for callback in trainer.callbacks) or not path.is_file():
+    if not path.is_file():
         return {}
     latents = trainer.datamodule.latents
     z_seed = latents.seed + 1
