@@ -17,7 +17,7 @@ import train
 from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError, reason
 from gan.gan import GAN
-from gan.run.outputs import load_generator
+from gan.run.generator import load_generator
 from tests.conftest import NARROW, ROOT
 
 

@@ -3,45 +3,27 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
 
 from gan import tracking
 from gan.callbacks.evaluation import Evaluation
-from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.protocol import PROTOCOL_ID, protocol_id
 from gan.metrics.scorer import Scorer
-from gan.run.allowlist import GENERATORS, load_plain, require_trusted
-from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES
 from gan.run.display import show, show_places
+from gan.run.generator import load_checkpoint
 from gan.run.resume import recorded_words
 from gan.system.console import plain_console
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, LAST, METRICS
-
-
-class Generator(NamedTuple):
-    """A generator ready to be called, the prior of its z, its classes and, from a checkpoint, its step.
-
-    `num_classes` is 0 for an unconditional one; `classes` are their names, where the run knew any.
-    """
-
-    network: nn.Module
-    prior: Callable[..., Tensor]
-    num_classes: int
-    step: int | None
-    classes: Sequence[str] = ()
 
 
 def show_notes(notes: Iterable[str | None]) -> None:
@@ -127,33 +109,3 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[s
     step = load_checkpoint(generator, path)
     measured = scorer.score(generator, samples, trainer.strategy.root_device)
     return {"step": step, "scores": measured, "protocol": scorer.protocol | {"z_seed": z_seed}}
-
-
-def load_checkpoint(generator: nn.Module, path: str | Path, network: str = "ema.module") -> int:
-    """Load a checkpoint's generator, averaged ("ema.module") or raw ("generator"), and return its step."""
-    checkpoint, prefix = read_checkpoint(path), f"{network}."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    require_same_layers(generator, shapes(state), path)
-    generator.load_state_dict(state)
-    return checkpoint["global_step"]
-
-
-def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool = False) -> Generator:
-    """Return a run's generator: the averaged one that it left, or a checkpoint's, averaged or `raw`.
-
-    Raises InputError where the run has no such file.
-    """
-    path = checkpoint or run_dir / GENERATOR
-    recipe = (run_dir / GENERATOR).with_suffix(".yaml")
-    for needed in (path, recipe):
-        if not needed.is_file():
-            raise InputError(f"{needed}: no such file; a run leaves one in its folder")
-    config = load_plain(recipe)
-    require_trusted(OmegaConf.to_container(config), allowed=GENERATORS)
-    network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
-    step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
-    if not checkpoint:
-        network.load_state_dict(load_file(path))
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    prior = instantiate(config.prior, _execution_whitelist_=GENERATORS)
-    return Generator(network, prior, config.generator.num_classes, step, list(config.get("classes", [])))
