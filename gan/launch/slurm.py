@@ -18,7 +18,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 
 from gan.errors import Preempted
 from gan.launch.jobs import STOP, exit_now, fail_job
-from gan.run.display import apart, show_run
+from gan.run.display import name_by_overrides, print_result
 
 SUBMITTING = threading.Lock()  # all threads share the environment, which a submission changes
 CLUSTER = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}  # of the cluster, not of a job
@@ -89,11 +89,11 @@ def wait_for_jobs(jobs: list[Any], job_overrides: Sequence[Sequence[str]], first
     watcher = build_watcher()
     for job in jobs:
         watcher.register_job(job.job_id)
-    names = apart(job_overrides)
+    names = name_by_overrides(job_overrides)
     for i, job in enumerate(jobs):
         returned = wait_for_job(job, job_overrides[i], watcher)
         if len(jobs) > 1:
-            show_run(first_number + i, names[i], returned)
+            print_result(first_number + i, names[i], returned)
         yield returned
 
 

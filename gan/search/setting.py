@@ -18,7 +18,7 @@ ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # that differ between the m
 SHARED = ("seed", "data.root", "second_objective")  # between seeds of a cell these differ, between trials they don't
 
 
-def describe_setting(space: Space) -> dict[str, Any]:
+def collect_setting(space: Space) -> dict[str, Any]:
     """Return what a search's trials share: all that is built, the seed and data among it, and what is searched."""
     shared = space.describe(*ELSEWHERE)
     kept = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import Trial
 
 from gan.errors import InputError
-from gan.run.effects import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
+from gan.run.effects import Compose, dead_key_error, describe_build, differing_keys, has_key, to_input_error
 from gan.search.parameters import (
     format_overrides,
     list_ends,
@@ -54,11 +54,11 @@ class Space:
         try:
             return self.compose_config(words)
         except HydraException as error:
-            raise in_one_line(error) from error
+            raise to_input_error(error) from error
 
     def build(self, values: dict[str, Any], words: list[str]) -> dict[str, Any]:
         """Return what parameters' values and fixed words build."""
-        return describe_built(self.compose([*words, *format_overrides(values)]))
+        return describe_build(self.compose([*words, *format_overrides(values)]))
 
     def get_setting(self, chosen: dict[str, Any]) -> Setting:
         """Return what exists for a choice of each config group."""
@@ -74,7 +74,7 @@ class Space:
         values = chosen | {name: first for name, (first, *_) in ends.items()}
         built, changed = self.build(values, words), {}
         for name, (_, *others) in ends.items():
-            found = (differences(built, self.build(values | {name: other}, words)) for other in others)
+            found = (differing_keys(built, self.build(values | {name: other}, words)) for other in others)
             changed[name] = next(filter(None, found), None) or set()
             require_same_meaning(name, changed[name])
             if others and not changed[name]:
@@ -118,13 +118,13 @@ class Space:
         for name in self.groups:
             choices = self.parameters[name].choices
             if len(choices) > 1 and not any(self.compare_choices(name, chosen) for chosen in self.iterate_neighbors()):
-                raise refuse_dead(name)
+                raise dead_key_error(name)
 
     def compare_choices(self, name: str, chosen: dict[str, Any]) -> set[str]:
         """Return the keys in which a group's choices differ, beside these of other groups."""
         first, *others = ({**chosen, name: choice} for choice in self.parameters[name].choices)
         built = self.build(first, self.always)
-        found = next(filter(None, (differences(built, self.build(other, self.always)) for other in others)), set())
+        found = next(filter(None, (differing_keys(built, self.build(other, self.always)) for other in others)), set())
         require_same_meaning(name, found)
         return found
 
@@ -145,7 +145,7 @@ class Space:
             self.compose(
                 [*self.always, *format_overrides(self.choose_first() | {name: list_ends(self.parameters[name])[0]})]
             )
-            raise refuse_dead(name)
+            raise dead_key_error(name)
 
     def list_cells(self) -> list[dict[str, Any]]:
         """Return the values of each distinct trial of a grid; raise InputError for a parameter without steps."""

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from gan.run.display import label, number, short
+from gan.run.display import format_parameter, format_score, score_label
 from gan.system.console import plain_console
 
 RESULTS = "optimization_results.yaml"
@@ -31,7 +31,7 @@ def show_trial(study: Any, number: int, ending: str, values: list[float] | None 
     trials = study.get_trials(deepcopy=False)
     words = [
         f"trial {number}",
-        format_parameters(trials[number]),
+        join_parameters(trials[number]),
         " ".join(f"{value:.2f}" for value in values or []),
         ending,
     ]
@@ -65,14 +65,14 @@ def show_running_trials(study: Any, n_trials: int) -> Iterator[None]:
 def format_progress(trial: Any) -> str:
     """Return a running trial's parameters, last step and score in one line."""
     step, value = max(trial.intermediate_values.items(), default=(0, None))
-    return f"trial {trial.number}  {format_parameters(trial)}  " + (
+    return f"trial {trial.number}  {join_parameters(trial)}  " + (
         "..." if value is None else f"step {step:,}: {value:.2f}"
     )
 
 
-def format_parameters(trial: Any) -> str:
+def join_parameters(trial: Any) -> str:
     """Return a trial's parameters in one line."""
-    return " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
+    return " ".join(f"{name}={format_parameter(value)}" for name, value in trial.params.items())
 
 
 def show_results(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
@@ -89,13 +89,15 @@ def show_results(study: Any, folder: Path, space: Any, objectives: list[str]) ->
     OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
     for trial in best[:1] if len(study.directions) == 1 else sorted(best, key=lambda trial: trial.values):
         named = zip(filter(None, objectives), trial.values, strict=True)
-        values = ", ".join(f"{label(name)} {number(name, int(v) if v.is_integer() else v)}" for name, v in named)
+        values = ", ".join(
+            f"{score_label(name)} {format_score(name, int(v) if v.is_integer() else v)}" for name, v in named
+        )
         overrides = [
             word for word in space.list_overrides(trial.params) if not word.startswith(("hparams_search=", "hydra"))
         ]
         words = ["python", "train.py", *overrides]
         console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", soft_wrap=True)
-    for path in [folder / RESULTS, *draw_plots(study, folder, [label(name) for name in objectives if name])]:
+    for path in [folder / RESULTS, *draw_plots(study, folder, [score_label(name) for name in objectives if name])]:
         console.print(f"  {path}", soft_wrap=True)
 
 

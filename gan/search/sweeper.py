@@ -94,7 +94,7 @@ class StudySweeper(Sweeper):
     def prepare(self, arguments: list[str], objectives: list[str]) -> tuple[Any, Any, Any]:
         """Return the search's space, its study and the workers on it; raise InputError for what can't be searched."""
         from gan.search.heartbeat import Heartbeats
-        from gan.search.setting import describe_setting
+        from gan.search.setting import collect_setting
         from gan.search.space import Space
         from gan.search.storage import resolve_storage
         from gan.search.study import open_study
@@ -110,7 +110,7 @@ class StudySweeper(Sweeper):
             self.name,
             resolve_storage(self.storage, Path.cwd()),  # a run may change the folder (hydra.job.chdir)
             parameters=space.parameters,
-            setting=describe_setting(space),
+            setting=collect_setting(space),
             cells=cells,
             objectives=objectives,
             **self.options,
