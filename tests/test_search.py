@@ -89,6 +89,25 @@ def test_each_search_composes_and_says_what_it_costs(configure, path):
     assert f"{runs} runs" in header[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("search", sorted(path.stem for path in (ROOT / "conf" / "hparams_search").glob("*.yaml")))
+def test_the_stock_sweeper_runs_each_search(tmp_path, search):
+    folder = tmp_path / "study"
+    words = [word for word in TINY if not word.startswith("hydra.sweeper.")]
+    words += [f"hparams_search={search}", "hydra/sweeper=optuna", "callbacks=default", "hydra.sweeper.n_trials=2"]
+    words += ["metrics.n_fakes=20", "objective=fid_20", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    command = [sys.executable, ROOT / "train.py", *words, f"hydra.sweep.dir={folder}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    results = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    scores = [json.loads((run / "metrics.json").read_text())["scores"] for run in folder.glob("[01]-*")]
+    assert len(scores) == 2
+    best = (
+        results["best_value"] if search != "multi_objective" else min(one["values"][0] for one in results["solutions"])
+    )
+    assert best == pytest.approx(min(score["fid_20"] for score in scores))
+
+
 @pytest.mark.parametrize(
     "path", [*(ROOT / "conf" / "hydra" / "sweeper" / "pruner").glob("*.yaml")], ids=lambda p: p.stem
 )

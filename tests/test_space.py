@@ -6,10 +6,12 @@ import optuna
 import pytest
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 from gan.errors import InputError
+from gan.run.config import prepare_config
 from gan.search.grid import CellSampler
 from gan.search.setting import adopt_setting, collect_setting
 from gan.search.space import Space
@@ -68,7 +70,11 @@ def test_every_parameter_of_a_searchs_own_command_acts(search, path):
         assert ACTS_ON[name] in space.compare_choices(name, space.choose_first())
     for params, words in drawn(space, 4):
         assert params.keys() == space.parameters.keys()
-        composed(words)
+        cfg = composed([*words, "callbacks=default", "hydra.runtime.output_dir=run"])
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        prepare_config(cfg)  # which refuses values of the wrong type
 
 
 @pytest.mark.parametrize("recipe", ["quickstart", "mnist_fast", "sngan_cifar10", "r3gan_cifar10"])

@@ -103,7 +103,7 @@ def test_a_mistake_that_all_trials_share_ends_the_command(command):
 
 
 def test_a_mistake_that_all_trials_share_ends_the_command_while_others_run(command, tmp_path):
-    place = storage.opened(str(tmp_path / "study.log"))
+    place = storage.open_storage(str(tmp_path / "study.log"))
     optuna.create_study(study_name="s", storage=place).ask()
     _, launcher, end = command(InputError("data.root=nowhere: no such folder"), n_trials=9)
     assert (len(launcher.launched), end) == (1, "data.root=nowhere: no such folder")
