@@ -1,4 +1,4 @@
-"""The parameters of a search: read from overrides, their values, and why some are refused."""
+"""The parameters of a search: read from overrides, drawn for a trial, and refused where they compare unlike scores."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -13,7 +13,7 @@ from optuna.trial import Trial
 
 from gan.errors import InputError
 
-# what the values of a study mean; a parameter that changes it would compare what can't be compared
+# a parameter that changes one of these keys changes what the scores of a study mean
 MEANING = ("objective", "second_objective", "metrics.", "data._target_", "data.dataset", "data.root")
 MEANING += ("data.image_size", "data.channels")
 

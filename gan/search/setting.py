@@ -1,4 +1,4 @@
-"""The setting of a study: what all its trials share, and another command must share to add trials to it."""
+"""The setting of a study: what all its trials share. A command can only add trials of the same setting."""
 
 import json
 from typing import Any
@@ -14,19 +14,19 @@ from gan.search.trials import get_history, is_counted
 SETTING = "setting"  # a study's user attribute
 REMEDY = "give this search a hydra.sweeper.study_name of its own"
 
-ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # that differ between the machines of a study
-SHARED = ("seed", "data.root", "second_objective")  # between seeds of a cell these differ, between trials they don't
+ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # in place of paths that differ between machines
+SHARED = ("seed", "data.root", "second_objective")  # they may differ within a cell, but not within a study
 
 
 def collect_setting(space: Space) -> dict[str, Any]:
-    """Return what a search's trials share: all that is built, the seed and data among it, and what is searched."""
+    """Return what a search's trials share: all that is built, with seed and data, and the names of its parameters."""
     shared = space.describe(*ELSEWHERE)
-    kept = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
-    return json.loads(json.dumps(kept, default=str))
+    setting = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
+    return json.loads(json.dumps(setting, default=str))
 
 
 def adopt_setting(study: optuna.Study, setting: dict[str, Any]) -> bool:
-    """Store a setting in a study without one, or without a result; return whether it was the study's before.
+    """Store a setting in a study without one, or without a result; return whether the study already had it.
 
     Raises InputError, with what differs, where the study has results of another setting.
     """
@@ -46,12 +46,12 @@ def adopt_setting(study: optuna.Study, setting: dict[str, Any]) -> bool:
 
 
 def has_begun(trial: optuna.trial.FrozenTrial) -> bool:
-    """Return whether a trial has begun, and was made by its study's setting."""
+    """Return whether a trial was started with its study's setting: it counts, or waits to be tried again."""
     return is_counted(trial) or (trial.state == TrialState.WAITING and bool(get_history(trial)))
 
 
 def format_key(name: str, setting: dict[str, Any]) -> str:
-    """Return a key and its value as they are typed, for one that is not there that it isn't."""
+    """Return a key and its value as they are typed, or "no KEY" for a key that is absent."""
     value = setting.get(name)
     text = "null" if value is None else ", ".join(value) if name == "parameters" else str(value)
     return f"{name}={text}" if name in setting else f"no {name}"

@@ -20,23 +20,23 @@ from gan.search.parameters import (
     suggest,
 )
 
-TRIED = 200  # combinations of choices in which a parameter is looked for before it is called dead
+TRIED = 200  # combinations of choices that are searched before a parameter counts as without effect
 
 
 class Setting(NamedTuple):
-    """Of one combination of choices: the fixed words that exist, and the keys that each parameter changes."""
+    """For one combination of choices: the fixed overrides that exist, and the keys that each parameter changes."""
 
     words: list[str]
     changed: dict[str, set[str]]
 
 
 class Space:
-    """The overrides of a search: parameters to draw, and words that all trials share; of a key's words the last counts.
+    """The overrides of a search: parameters to draw, and fixed ones that all trials share; the last of a key counts.
 
     A trial draws its config groups first, then the parameters that exist for them and change what is built: R1's gamma
-    is neither drawn nor given where `penalty=none` was. Fixed words are left out by the same rule. `groups` names all
-    config groups.
-    Raises InputError for words that fit no combination of choices, and for parameters that change nothing in any.
+    is left out where `penalty=none` was drawn. Fixed overrides are left out by the same rule. `groups` names all config
+    groups.
+    Raises InputError for overrides that fit no combination of choices, and for parameters without effect in any.
     """
 
     def __init__(self, words: Iterable[str], compose: Compose, *, groups: Container[str]) -> None:
@@ -50,14 +50,14 @@ class Space:
         self.check_others()
 
     def compose(self, words: list[str]) -> DictConfig:
-        """Return a run's config with its hydra node; raise InputError where the words don't fit."""
+        """Return a run's config with its hydra node; raise InputError where the overrides don't fit."""
         try:
             return self.compose_config(words)
         except HydraException as error:
             raise to_input_error(error) from error
 
     def build(self, values: dict[str, Any], words: list[str]) -> dict[str, Any]:
-        """Return what parameters' values and fixed words build."""
+        """Return what parameters' values and fixed overrides build."""
         return describe_build(self.compose([*words, *format_overrides(values)]))
 
     def get_setting(self, chosen: dict[str, Any]) -> Setting:
@@ -111,7 +111,7 @@ class Space:
         return {name: self.parameters[name].choices[0] for name in self.groups}
 
     def check_groups(self) -> None:
-        """Raise InputError for a group whose choices all build the same, and a range of a group's."""
+        """Raise InputError for a group whose choices all build the same, and for a range given to a group."""
         for name in self.groups:
             if not isinstance(self.parameters[name], CategoricalDistribution):
                 raise InputError(f"{name}: is a config group; give its options as choice(...)")
@@ -121,7 +121,7 @@ class Space:
                 raise dead_key_error(name)
 
     def compare_choices(self, name: str, chosen: dict[str, Any]) -> set[str]:
-        """Return the keys in which a group's choices differ, beside these of other groups."""
+        """Return the keys in which a group's choices differ, given the choices of the other groups."""
         first, *others = ({**chosen, name: choice} for choice in self.parameters[name].choices)
         built = self.build(first, self.always)
         found = next(filter(None, (differing_keys(built, self.build(other, self.always)) for other in others)), set())
@@ -129,7 +129,7 @@ class Space:
         return found
 
     def check_others(self) -> None:
-        """Raise InputError for a parameter or a fixed word that exists, or changes anything, for no choices."""
+        """Raise InputError for a parameter or fixed override without effect for all choices of the groups."""
         dead, unused = {*self.others}, {*self.fixed}
         for chosen in self.iterate_neighbors():
             words, names = self.get_setting(chosen)
@@ -159,7 +159,7 @@ class Space:
     def describe(self, *incidental: str) -> dict[str, Any]:
         """Return what all trials share: what is built beside the parameters, and the names of these.
 
-        Groups are at their first choice; the words `incidental` replace what may differ between machines.
+        Groups are at their first choice; the overrides `incidental` replace paths that may differ between machines.
         """
         words, changed = self.get_setting(self.choose_first())
         values = self.choose_first() | {name: list_ends(self.parameters[name])[0] for name in changed}
