@@ -67,7 +67,7 @@ def test_images_of_another_size_or_range_are_refused():
             return torch.full((len(z), 1, 28, 28), 1.5)
 
     discriminator = dcgan.Discriminator(**SHAPE, width=4)
-    with pytest.raises(InputError, match=r"model\.generator: returns images \(1, 28, 28\); the data's are \(3, 28, 28\)"):
+    with pytest.raises(InputError, match=r"model\.generator: returns images \(1, 28, 28\); .*\(3, 28, 28\)"):
         check_gan(game(generator(), discriminator, BCE()), **(SHAPE | {"channels": 3}))
     with pytest.raises(InputError, match=r"outside \[-1, 1\]"):
         check_gan(game(Wide(), discriminator, BCE()), **SHAPE)

@@ -98,7 +98,7 @@ def test_names_that_wandb_does_not_take_are_refused_before_the_data_are_read(
 def test_one_id_is_never_that_of_several_runs(named, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     assert named().logger.id == "abc123"
-    with pytest.raises(InputError, match="WANDB_RUN_ID=abc123: is one run's id, and a multirun starts several"):
+    with pytest.raises(InputError, match="WANDB_RUN_ID=abc123: a multirun starts several runs"):
         named("hydra.mode=MULTIRUN", "+hydra.job.num=0")
     with pytest.raises(InputError, match="a multirun starts several"):
         named("hydra.mode=MULTIRUN", "+hydra.job.num=0", "logger.id=other")
