@@ -218,10 +218,10 @@ def test_only_a_preempted_run_is_marked_as_one(offline, tmp_path, error):
 
 def test_numbers_that_json_does_not_have_come_back_as_they_were():
     values = {"fid": math.inf, "best": {"kid": -math.inf, "n": 1}, "speed": math.nan}
-    sent = tracking.jsonable(values)
+    sent = tracking.make_jsonable(values)
     assert sent == {"fid": "Infinity", "best": {"kid": "-Infinity", "n": 1}, "speed": "NaN"}
-    assert math.isnan(wandb_server.plain(sent)["speed"])
-    assert {name: part for name, part in wandb_server.plain(sent).items() if name != "speed"} == {
+    assert math.isnan(wandb_server.read_plain(sent)["speed"])
+    assert {name: part for name, part in wandb_server.read_plain(sent).items() if name != "speed"} == {
         name: part for name, part in values.items() if name != "speed"
     }
 
