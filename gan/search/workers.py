@@ -199,7 +199,7 @@ class Workers:
 
         Raises TrialFailed for a process that has died, and KeyboardInterrupt at Ctrl-C; both are tried again.
         """
-        with self.lock:  # workers that draw by turns would give the same seed other trials each time
+        with self.lock:  # one worker at a time, so that a seed draws the same trials whichever is first
             words = self.space.draw_overrides(trial)
         if not any(word.startswith("ckpt_path=") for word in words):
             words.append("ckpt_path=last")
