@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
-from gan.distributed import average, world_size
+from gan.distributed import average_over_processes, get_world_size
 from gan.errors import InputError
 
 
@@ -44,7 +44,7 @@ class DiffAugment(Augment):
         return images
 
 
-def color(images: Tensor) -> Tensor:
+def jitter_color(images: Tensor) -> Tensor:
     """Shift brightness by U[-0.5, 0.5], scale saturation by U[0, 2] and contrast by U[0.5, 1.5]."""
     brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, device=images.device)
     images = images + (brightness - 0.5)
@@ -52,7 +52,7 @@ def color(images: Tensor) -> Tensor:
     return torch.lerp(images.mean((1, 2, 3), keepdim=True), images, contrast + 0.5)
 
 
-def translation(images: Tensor, ratio: float = 1 / 8) -> Tensor:
+def translate(images: Tensor, ratio: float = 1 / 8) -> Tensor:
     """Move by whole pixels, up to `ratio` of the size, and fill with 0."""
     n, channels, height, width = images.shape
     for dim, size in ((2, height), (3, width)):
@@ -65,7 +65,7 @@ def translation(images: Tensor, ratio: float = 1 / 8) -> Tensor:
     return images
 
 
-def cutout(images: Tensor, ratio: float = 1 / 2) -> Tensor:
+def cut_out(images: Tensor, ratio: float = 1 / 2) -> Tensor:
     """Set a square of `ratio` of the size to 0, its centre anywhere in the image."""
     n, _, height, width = images.shape
     inside = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=images.device)
@@ -77,7 +77,7 @@ def cutout(images: Tensor, ratio: float = 1 / 2) -> Tensor:
     return images * ~inside
 
 
-POLICIES = {"color": color, "translation": translation, "cutout": cutout}
+POLICIES = {"color": jitter_color, "translation": translate, "cutout": cut_out}
 
 
 class ADA(Augment):
@@ -100,31 +100,31 @@ class ADA(Augment):
         self.register_buffer("p", torch.zeros(()))
 
     def adapt(self, real_logits: Tensor) -> None:
-        overfit = average(real_logits.float().sign().mean()) - self.target
-        self.p.add_(overfit.sign() * len(real_logits) * world_size() / self.ramp_images).clamp_(0, 1)
+        overfit = average_over_processes(real_logits.float().sign().mean()) - self.target
+        self.p.add_(overfit.sign() * len(real_logits) * get_world_size() / self.ramp_images).clamp_(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 has too few digits for coordinates
-            grid = affine_grid(self.maps(images), list(images.shape), align_corners=False)
+            grid = affine_grid(self.draw_maps(images), list(images.shape), align_corners=False)
             images = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
-        brightness = 0.2 * self.sometimes(torch.randn, images)
-        contrast = torch.exp2(0.5 * self.sometimes(torch.randn, images))
+        brightness = 0.2 * self.draw_sometimes(torch.randn, images)
+        contrast = torch.exp2(0.5 * self.draw_sometimes(torch.randn, images))
         if images.shape[1] > 1:
-            saturation = torch.exp2(self.sometimes(torch.randn, images))[:, None, None, None]
+            saturation = torch.exp2(self.draw_sometimes(torch.randn, images))[:, None, None, None]
             images = torch.lerp(images.mean(1, keepdim=True), images, saturation)
         return (images + brightness[:, None, None, None]) * contrast[:, None, None, None]
 
-    def maps(self, images: Tensor) -> Tensor:
+    def draw_maps(self, images: Tensor) -> Tensor:
         """Draw each sample's affine map (N, 2, 3) from output to input coordinates in [-1, 1]."""
-        mirror = 1 - 2 * self.sometimes(torch.rand, images).round()
-        scale, stretch = torch.exp2(0.2 * self.sometimes(torch.randn, images, 2))
-        angle = 2 * math.pi * self.sometimes(torch.rand, images)
-        right, down = 0.25 * self.sometimes(torch.randn, images, 2)  # 1/8 of the size, which spans 2
+        mirror = 1 - 2 * self.draw_sometimes(torch.rand, images).round()
+        scale, stretch = torch.exp2(0.2 * self.draw_sometimes(torch.randn, images, 2))
+        angle = 2 * math.pi * self.draw_sometimes(torch.rand, images)
+        right, down = 0.25 * self.draw_sometimes(torch.randn, images, 2)  # 1/8 of the size, which spans 2
         cos, sin, across, along = angle.cos(), angle.sin(), scale * stretch * mirror, scale / stretch
         rows = [across * cos, -along * sin, right, across * sin, along * cos, down]
         return torch.stack(rows, dim=1).view(-1, 2, 3)
 
-    def sometimes(self, draw: Callable[..., Tensor], images: Tensor, *size: int) -> Tensor:
+    def draw_sometimes(self, draw: Callable[..., Tensor], images: Tensor, *size: int) -> Tensor:
         """Return a draw for each sample, (*size, N), that is 0 but with probability p."""
         size = (*size, len(images))
         return draw(size, device=images.device) * (torch.rand(size, device=images.device) < self.p)

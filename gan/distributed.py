@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def world_size() -> int:
+def get_world_size() -> int:
     """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def rank() -> int:
+def get_rank() -> int:
     """Return this process's number among those that train together, 0 for a process alone."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
@@ -28,34 +28,34 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     DistributedDataParallel does so within `backward`, but wants every parameter in it: a player's update has its own
     only, and penalties differentiate twice.
     """
-    if world_size() == 1:
+    if get_world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    whole = average(torch.cat([gradient.flatten() for gradient in gradients]))
+    whole = average_over_processes(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, part in zip(gradients, whole.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
 @torch.no_grad()
-def average(value: Tensor) -> Tensor:
+def average_over_processes(value: Tensor) -> Tensor:
     """Return the mean over processes of a tensor, each having as many samples as the others."""
-    if world_size() == 1:
+    if get_world_size() == 1:
         return value
     total = value.detach().clone()
     dist.all_reduce(total)
-    return total / world_size()
+    return total / get_world_size()
 
 
-def same_buffers(module: nn.Module) -> None:
+def broadcast_buffers(module: nn.Module) -> None:
     """Give a module the first process's buffers: batch norm's running statistics, each process having its own."""
-    if world_size() > 1:
+    if get_world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def find_largest(value: int, device: torch.device) -> int:
     """Return the largest of all processes' whole numbers; all have to ask."""
-    if world_size() == 1:
+    if get_world_size() == 1:
         return value
     shared = torch.tensor(value, device=device)
     dist.all_reduce(shared, op=dist.ReduceOp.MAX)
@@ -64,22 +64,22 @@ def find_largest(value: int, device: torch.device) -> int:
 
 def any_process(flag: bool) -> bool:
     """Whether a flag is raised on some process; all have to ask."""
-    return max(gathered(flag))
+    return max(gather_objects(flag))
 
 
-def gathered(value: Any) -> list[Any]:
+def gather_objects(value: Any) -> list[Any]:
     """Return every process's value, by rank; all have to ask."""
-    if world_size() == 1:
+    if get_world_size() == 1:
         return [value]
-    values: list[Any] = [None] * world_size()
+    values: list[Any] = [None] * get_world_size()
     dist.all_gather_object(values, value)
     return values
 
 
-def standard_deviation(values: Tensor) -> Tensor:
+def compute_standard_deviation(values: Tensor) -> Tensor:
     """Return the standard deviation of all processes' values, without bias."""
-    if world_size() == 1:
+    if get_world_size() == 1:
         return values.std()
-    deviation = (values - average(values.mean())).square().mean()
-    n = values.numel() * world_size()
-    return (average(deviation) * n / (n - 1)).sqrt()
+    deviation = (values - average_over_processes(values.mean())).square().mean()
+    n = values.numel() * get_world_size()
+    return (average_over_processes(deviation) * n / (n - 1)).sqrt()

@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel
 from gan.errors import InputError
 
 
-def averaged(generator: nn.Module, *, half_life_steps: float, ramp_up: float | None = 0.05) -> AveragedModel:
+def build_ema(generator: nn.Module, *, half_life_steps: float, ramp_up: float | None = 0.05) -> AveragedModel:
     """Return a copy of the generator that follows it with the given half-life in steps (0: an exact copy).
 
     Early on the half-life is at most `ramp_up` times the steps taken, so that short runs are not averages of their own

@@ -20,7 +20,7 @@ MACHINE = {  # what a machine refuses, and the remedy
     errno.ENOMEM: "out of memory; use a smaller data.batch_size or narrower networks",
 }
 NO_MEMORY = ("can't allocate memory", "out of memory", "bad allocation", "CUBLAS_STATUS_ALLOC_FAILED")  # of torch
-NO_ROOM = ("file write failed", "No space left on device")  # of torch and safetensors, which hide the number
+NO_SPACE = ("file write failed", "No space left on device")  # of torch and safetensors, which hide the number
 
 
 class InputError(ValueError):
@@ -39,7 +39,7 @@ class ProcessDied(RuntimeError):
     """A run's process has ended without a result."""
 
 
-def reason(error: BaseException) -> str | None:
+def find_reason(error: BaseException) -> str | None:
     """Return one line for an error that the caller can mend, None for any other."""
     from hydra.errors import InstantiationException
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -48,14 +48,14 @@ def reason(error: BaseException) -> str | None:
     while cause is not None:  # Hydra wraps what a constructor raises
         if isinstance(cause, InputError | Preempted | MisconfigurationException):
             return " ".join(str(cause).split())
-        refused = refuse_of_machine(cause)
+        refused = explain_machine_error(cause)
         if refused:
             return refused
         cause = cause.__cause__
     return " ".join(str(error).split()) if isinstance(error, InstantiationException) else None
 
 
-def refuse_of_machine(error: BaseException) -> str | None:
+def explain_machine_error(error: BaseException) -> str | None:
     """Return one line, with the remedy, for what the machine refuses: room on a disk, a file, memory; else None."""
     text = " ".join(str(error).split())
     is_ours = isinstance(error, OSError | RuntimeError | MemoryError) or type(error).__name__ == "SafetensorError"
@@ -64,7 +64,7 @@ def refuse_of_machine(error: BaseException) -> str | None:
     code = getattr(error, "errno", None)
     if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
         code = errno.ENOMEM
-    elif code is None and any(words in text for words in NO_ROOM):
+    elif code is None and any(words in text for words in NO_SPACE):
         code = errno.ENOSPC
     if code not in MACHINE:
         return None
@@ -72,12 +72,12 @@ def refuse_of_machine(error: BaseException) -> str | None:
     return f"{MACHINE[code]} ({', '.join(names) or text[:150] or type(error).__name__})"
 
 
-def explain(error: BaseException) -> str:
+def explain_error(error: BaseException) -> str:
     """Return one line for any error; of one that nobody foresaw, its type and how to see where it came from."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    line = reason(error)
+    line = find_reason(error)
     if line is not None:
         return line
     if isinstance(error, HydraException):
@@ -98,4 +98,4 @@ def exit_in_one_line() -> Iterator[None]:
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
-        sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {explain(error)}")
+        sys.exit(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {explain_error(error)}")

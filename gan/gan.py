@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gan.augment import Augment
-from gan.distributed import average_gradients, gathered, same_buffers
-from gan.ema import averaged
+from gan.distributed import average_gradients, broadcast_buffers, gather_objects
+from gan.ema import build_ema
 from gan.errors import InputError
 from gan.priors import normal
 from gan.schedules import constant
@@ -55,7 +55,7 @@ class GAN(LightningModule):
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
-        self.ema = averaged(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
+        self.ema = build_ema(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
         self.loss, self.augment = loss, augment or Augment()
         self.penalties = [(penalty, getattr(penalty, "interval", 1)) for penalty in penalties]
         self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
@@ -129,7 +129,7 @@ class GAN(LightningModule):
         return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
 
     def on_validation_start(self) -> None:
-        same_buffers(self.ema)
+        broadcast_buffers(self.ema)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch
@@ -157,7 +157,7 @@ class GAN(LightningModule):
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_states"] = gathered(self.last_random_state or self.read_random_state())
+        checkpoint["random_states"] = gather_objects(self.last_random_state or self.read_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]

@@ -98,13 +98,13 @@ class RelativisticPaired:
     relativistic = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        return softplus(-margins(real_logits, fake_logits)).mean()
+        return softplus(-compute_margins(real_logits, fake_logits)).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return softplus(margins(real_logits, fake_logits)).mean()
+        return softplus(compute_margins(real_logits, fake_logits)).mean()
 
 
-def margins(real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+def compute_margins(real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
     """Return D(x) - D(G(z)) of each pair, (N,); a broadcast would compare every real with every fake."""
     if real_logits is None or real_logits.shape != fake_logits.shape or fake_logits.dim() != 1:
         shapes = [None if logits is None else tuple(logits.shape) for logits in (real_logits, fake_logits)]

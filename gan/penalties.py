@@ -10,7 +10,7 @@ images are the augmented ones, which are what D sees.
 import torch
 from torch import Tensor, nn
 
-from gan.distributed import standard_deviation
+from gan.distributed import compute_standard_deviation
 from gan.errors import InputError
 
 
@@ -22,12 +22,12 @@ class GradientPenalty:
     """
 
     def __init__(self, *, weight: float = 10.0, interval: int = 1) -> None:
-        self.weight = positive("gradient_penalty.weight", weight)
-        self.interval = at_least_one("gradient_penalty.interval", interval)
+        self.weight = require_positive("gradient_penalty.weight", weight)
+        self.interval = require_interval("gradient_penalty.interval", interval)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         e = torch.rand(len(real), 1, 1, 1, device=real.device)
-        return self.weight * off_one(gradients(discriminator, torch.lerp(fake, real, e), labels))
+        return self.weight * compute_norm_error(compute_gradients(discriminator, torch.lerp(fake, real, e), labels))
 
 
 class DRAGAN:
@@ -38,35 +38,35 @@ class DRAGAN:
     """
 
     def __init__(self, *, weight: float = 10.0, interval: int = 1) -> None:
-        self.weight = positive("dragan.weight", weight)
-        self.interval = at_least_one("dragan.interval", interval)
+        self.weight = require_positive("dragan.weight", weight)
+        self.interval = require_interval("dragan.interval", interval)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
-        noise = (torch.rand_like(real) - 0.5) * standard_deviation(real)
-        return self.weight * off_one(gradients(discriminator, real + noise, labels))
+        noise = (torch.rand_like(real) - 0.5) * compute_standard_deviation(real)
+        return self.weight * compute_norm_error(compute_gradients(discriminator, real + noise, labels))
 
 
 class R1:
     """Penalty on the squared gradient at the reals: (gamma / 2) E ||grad D(x)||^2. Mescheder et al. 2018, eq. 9."""
 
     def __init__(self, *, gamma: float = 10.0, interval: int = 1) -> None:
-        self.gamma, self.interval = positive("r1.gamma", gamma), at_least_one("r1.interval", interval)
+        self.gamma, self.interval = require_positive("r1.gamma", gamma), require_interval("r1.interval", interval)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
-        return self.gamma / 2 * gradients(discriminator, real, labels).square().sum(1).mean()
+        return self.gamma / 2 * compute_gradients(discriminator, real, labels).square().sum(1).mean()
 
 
 class R2:
     """Penalty on the squared gradient at the fakes: (gamma / 2) E ||grad D(G(z))||^2. Mescheder et al. 2018, eq. 10."""
 
     def __init__(self, *, gamma: float = 10.0, interval: int = 1) -> None:
-        self.gamma, self.interval = positive("r2.gamma", gamma), at_least_one("r2.interval", interval)
+        self.gamma, self.interval = require_positive("r2.gamma", gamma), require_interval("r2.interval", interval)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
-        return self.gamma / 2 * gradients(discriminator, fake, labels).square().sum(1).mean()
+        return self.gamma / 2 * compute_gradients(discriminator, fake, labels).square().sum(1).mean()
 
 
-def gradients(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def compute_gradients(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return each sample's gradient of its own logit as a row (N, C*H*W) that can itself be differentiated."""
     images = images.detach().requires_grad_(True)
     with torch.autocast(images.device.type, enabled=False):
@@ -74,18 +74,18 @@ def gradients(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tenso
         return torch.autograd.grad(logits.sum(), images, create_graph=True)[0].flatten(1)
 
 
-def off_one(gradients: Tensor) -> Tensor:
+def compute_norm_error(gradients: Tensor) -> Tensor:
     """Return the mean over samples of the squared distance of their gradient's norm from 1."""
     return (gradients.norm(dim=1) - 1).square().mean()
 
 
-def positive(key: str, value: float) -> float:
+def require_positive(key: str, value: float) -> float:
     if not value > 0:
         raise InputError(f"penalty.{key}={value:g}: must be above 0 (penalty=none turns it off)")
     return value
 
 
-def at_least_one(key: str, value: int) -> int:
+def require_interval(key: str, value: int) -> int:
     if value < 1 or value != int(value):
         raise InputError(f"penalty.{key}={value:g}: must be a whole number of updates, 1 (each of them) or more")
     return int(value)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from gan.errors import InputError
-from gan.report.statistics import differences, table
+from gan.report.statistics import build_table, compare_cells
 from gan.run.record import as_run, by_protocol, local_runs
 
 FORMATS = (".csv", ".md", ".tex")
@@ -70,7 +70,7 @@ def compare(arguments: argparse.Namespace) -> None:
     for text, members in parts.items():
         names = {name for run in members for name in run.floor}
         score = arguments.score or next(name for name in sorted(names) if name.startswith("fid"))
-        rows, pairs = table(members, score, arguments.interval), differences(members, score)
+        rows, pairs = build_table(members, score, arguments.interval), compare_cells(members, score)
         print(f"\n{text}\n\n{markdown(rows)}\n")
         print(markdown(pairs) if len(pairs) else "No two cells have two seeds each: no difference can be judged.")
         if arguments.out:

@@ -73,7 +73,7 @@ def test_a_batch_holds_fresh_reals_for_each_critic_update_as_floats():
 def test_the_validation_set_is_fixed_and_class_balanced_and_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
     latents = Latents(normal, z_dim=8, n=1000, labels=ready(MNIST5k(**GREY)).splits["train"].labels)
-    sets = [latents.batches(seed) for seed in (0, 0, 1)]
+    sets = [latents.build_loader(seed) for seed in (0, 0, 1)]
     batches = [list(loader) for loader in sets]
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(batches[0][0][0], batches[1][0][0])

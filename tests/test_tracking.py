@@ -18,8 +18,8 @@ from wandb.proto import wandb_internal_pb2
 
 import train
 from gan import tracking
-from gan.report.page import page
-from gan.report.statistics import table
+from gan.report.page import render_page
+from gan.report.statistics import build_table
 from gan.run.record import as_run, by_protocol, cells, history, local_runs
 from gan.system import wandb_server
 from scripts.report import publish
@@ -157,7 +157,7 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     (part,) = by_protocol(as_run(*found) for found in wandb_server.scored_runs(project)).values()
     local = by_protocol(local_runs([tmp_path]))
     assert list(local) == list(by_protocol(part))
-    rows = table(part, "fid_200").set_index("cell")
+    rows = build_table(part, "fid_200").set_index("cell")
     assert rows.loc["mnist_5k-mlp-bce", "n"] == 2
     for local_run in next(iter(local.values())):
         same = next(run for run in part if run.config["seed"] == local_run.config["seed"])
@@ -295,7 +295,7 @@ def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, m
             machine = urlsplit(recorder.url).netloc
             (offline / ".netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
         train.train(configure(*SMALL, "trainer.max_steps=2"))
-        (offline / "run" / "report.html").write_text(page(local_runs([offline]), "runs"))
+        (offline / "run" / "report.html").write_text(render_page(local_runs([offline]), "runs"))
         publish("gan-sweeps", None)
         wandb.teardown()
     files = [path for path in offline.rglob("*") if path.is_file() and path.name != ".netrc"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
-from gan.metrics.protocol import protocol_id
+from gan.metrics.protocol import hash_protocol
 from gan.metrics.scorer import Scorer
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, HISTORY
@@ -98,7 +98,7 @@ class Evaluation(Callback):
 
     def measure(self) -> str:
         """Return what `best` is the best of: the objective and its protocol."""
-        return f"{self.objective}, protocol {protocol_id(self.scorer.protocol)}" if self.scorer else ""
+        return f"{self.objective}, protocol {hash_protocol(self.scorer.protocol)}" if self.scorer else ""
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}

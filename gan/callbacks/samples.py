@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan import tracking
 from gan.data.pixels import draw_grid, save_grid
-from gan.metrics.real_statistics import spread
+from gan.metrics.real_statistics import choose_evenly
 
 
 class SampleGrid(Callback):
@@ -41,5 +41,5 @@ class SampleGrid(Callback):
         if not self.conditional or len(classes) < 2:
             n = 10 * self.columns
             return [], z[:n], labels[:n]
-        shown, row = spread(len(classes), self.rows), z[: self.columns]
+        shown, row = choose_evenly(len(classes), self.rows), z[: self.columns]
         return [classes[i] for i in shown], row.repeat(len(shown), 1), shown.repeat_interleave(len(row))

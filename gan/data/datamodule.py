@@ -139,7 +139,7 @@ class ImageData(LightningDataModule):
         return DataLoader(
             train,
             batch_sampler=batches,
-            collate_fn=as_fetched,
+            collate_fn=skip_collation,
             num_workers=self.num_workers,
             worker_init_fn=ignore_signals,
             persistent_workers=self.num_workers > 0,
@@ -148,13 +148,13 @@ class ImageData(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return self.latents.batches(rank=self.trainer.global_rank, world=self.trainer.world_size)
+        return self.latents.build_loader(rank=self.trainer.global_rank, world=self.trainer.world_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         return (to_float(images) if images.dtype == torch.uint8 else images), labels
 
 
-def as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def skip_collation(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Collate nothing: images are fetched a batch at a time."""
     return batch

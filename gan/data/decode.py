@@ -57,8 +57,8 @@ def decode_image(
                 raise Unreadable(f"{size[0]} x {size[1]} pixels are more than {MOST_PIXELS:,}")
             is_large = n_pixels > LARGE_PIXELS
             with LARGE if is_large else nullcontext():
-                reduced = reduce(image, image_size) if is_large else image
-                pixels = np.asarray(flatten(center_square(orient(reduced)), channels, background))
+                reduced = reduce_image(image, image_size) if is_large else image
+                pixels = np.asarray(flatten_image(crop_center(orient_image(reduced)), channels, background))
     except Unreadable:
         raise
     except MemoryError as error:
@@ -71,14 +71,14 @@ def decode_image(
     return square, size
 
 
-def reduce(image: Image.Image, image_size: int) -> Image.Image:
+def reduce_image(image: Image.Image, image_size: int) -> Image.Image:
     """Return a large image in a reduced size that is still several times `image_size`."""
     image.draft(None, (4 * image_size, 4 * image_size))  # JPEG decodes to 1/2, 1/4 or 1/8 at once
     factor = min(image.size) // (4 * image_size)
     return image.reduce(factor) if factor > 1 and image.mode in REDUCIBLE else image
 
 
-def orient(image: Image.Image) -> Image.Image:
+def orient_image(image: Image.Image) -> Image.Image:
     """Return the image as its EXIF orientation says it is to be seen; damaged EXIF data are ignored."""
     image.load()
     turn = None
@@ -87,7 +87,7 @@ def orient(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def center_square(image: Image.Image) -> Image.Image:
+def crop_center(image: Image.Image) -> Image.Image:
     """Return the largest square about the center."""
     width, height = image.size
     side = min(width, height)
@@ -95,7 +95,7 @@ def center_square(image: Image.Image) -> Image.Image:
     return image if width == height else image.crop((left, top, left + side, top + side))
 
 
-def flatten(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
+def flatten_image(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
     """Return the image with 8 bits a channel, opaque, grey ("L") or RGB."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith("I") or image.mode == "F":

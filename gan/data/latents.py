@@ -21,7 +21,7 @@ class Latents:
         random = torch.Generator().manual_seed(self.seed if seed is None else seed)
         return self.prior(self.n, self.z_dim, generator=random), self.labels.sort().values[chosen]
 
-    def batches(self, seed: int | None = None, *, rank: int = 0, world: int = 1) -> DataLoader:
+    def build_loader(self, seed: int | None = None, *, rank: int = 0, world: int = 1) -> DataLoader:
         """Return the batches (z, labels) of one of `world` processes: every `world`-th of all, starting at its rank."""
         batches = torch.arange(self.n).split(min(BATCH_SIZE, -(-self.n // world)))
         mine = [batch.tolist() for batch in batches[rank::world]]

@@ -27,7 +27,7 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round().to(torch.uint8)
 
 
-def with_channels(images: Tensor, channels: int) -> Tensor:
+def convert_channels(images: Tensor, channels: int) -> Tensor:
     """Return uint8 images (N, C, H, W) with 1 or 3 channels: grey repeated, or colors as luma (ITU-R 601)."""
     if images.shape[1] == channels:
         return images

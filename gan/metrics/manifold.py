@@ -3,24 +3,24 @@
 import torch
 from torch import Tensor
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 ROWS = 1000  # of a distance matrix held at a time
 
 
-def radii(features: Tensor, k: int = NEIGHBOURS) -> Tensor:
+def compute_radii(features: Tensor, k: int = NEIGHBORS) -> Tensor:
     """Return the distance (N,) of each feature (N, d) to its k-th nearest other one."""
     rows = (torch.cdist(rows, features) for rows in features.split(ROWS))
     return torch.cat([distances.topk(k + 1, largest=False).values[:, -1] for distances in rows])
 
 
-def manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
+def compute_manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k: int = NEIGHBORS) -> dict[str, float]:
     """Return precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Features are (M, d) and (N, d), `real_radii` those of the reals. Precision is the share of fakes inside the ball of
     any real, recall the share of reals inside the ball of any fake, coverage the share of reals whose ball holds a
     fake, all in [0, 1]; density is the mean number of balls around a fake over k, 1 for the reals' own distribution.
     """
-    fake_radii = radii(fakes, k)
+    fake_radii = compute_radii(fakes, k)
     inside = torch.zeros(len(fakes), dtype=torch.long)
     recalled, nearest = torch.zeros(len(reals), dtype=torch.bool), torch.full((len(reals),), torch.inf)
     for i, (rows, its_radii) in enumerate(zip(fakes.split(ROWS), fake_radii.split(ROWS), strict=True)):

@@ -6,14 +6,14 @@ from torch import Tensor
 ROWS = 1000  # of a distance matrix held at a time
 
 
-def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+def find_nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     """Return each query's (N, d) distance (N,) to the nearest of the bank (M, d), and which one (N,) that is."""
     bank = bank.double()
     found = [torch.cdist(rows.double(), bank).min(1) for rows in queries.split(ROWS)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
-def copying(fakes: Tensor, held_out: Tensor) -> float:
+def estimate_copying(fakes: Tensor, held_out: Tensor) -> float:
     """Return the chance that a fake lies nearer to the training set than a held-out image does.
 
     Of distances (N,) and (M,) to their nearest training images, ties counted half: the U statistic of Meehan et al.

@@ -13,11 +13,25 @@ from torch import Tensor, nn
 
 from gan.data.datamodule import ImageData
 from gan.data.pixels import to_uint8
-from gan.distributed import gathered, rank
+from gan.distributed import gather_objects, get_rank
 from gan.errors import InputError
-from gan.metrics.manifold import NEIGHBOURS
-from gan.metrics.real_statistics import extract, keep, kept, spread, summarise
-from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, join, pick, scores
+from gan.metrics.manifold import NEIGHBORS
+from gan.metrics.real_statistics import (
+    choose_evenly,
+    compute_statistics,
+    extract_outputs,
+    load_statistics,
+    save_statistics,
+)
+from gan.metrics.scores import (
+    SUBSET_SIZE,
+    SUBSETS,
+    ExtractorOutputs,
+    compute_scores,
+    concatenate_outputs,
+    name_fid,
+    select_outputs,
+)
 from gan.system.files import digest
 
 FEWEST = 10  # images or samples that can be scored
@@ -65,10 +79,10 @@ class Scorer:
                 )
         self.extractor, self.conditional, self.num_classes = extractor, conditional, data.shape["num_classes"]
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
-        self.fid_name = f"fid{few(n_fakes)}"
+        self.fid_name = name_fid(n_fakes)
         self.n_floor = min(len(self.others), n_fakes)
         self.floor: dict[str, float] = {}
-        self.batches: list[Outputs] = []
+        self.batches: list[ExtractorOutputs] = []
         self.protocol: dict[str, Any] = {
             "version": VERSION,
             "extractor": extractor.name,
@@ -79,7 +93,7 @@ class Scorer:
             "reference": reference,
             "reals_sha256": self.reals.fingerprint(),
             "kid": f"{SUBSETS} subsets of {min(SUBSET_SIZE, n_fakes, len(self.reals))}",
-            "neighbours": NEIGHBOURS,
+            "neighbours": NEIGHBORS,
             "generator": generator,
             "z_seed": z_seed,
         }
@@ -92,28 +106,30 @@ class Scorer:
 
     def measure_reals(self, device: torch.device | str = "cpu") -> None:
         """Fetch the real images' statistics and the floor from the cache, or extract them on a device and keep them."""
-        if self.floor or rank():
+        if self.floor or get_rank():
             return
         ours = ("generator", "z_seed")  # of the fakes only
         parts = {name: value for name, value in self.protocol.items() if name not in ours}
         parts |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
         path = self.cache_dir / f"{digest(parts)}.safetensors" if self.cache_dir else None
-        found = kept(path) if path else None
+        found = load_statistics(path) if path else None
         if found:
-            self.reference, floor = found
+            self.real_statistics, floor = found
         else:
-            self.reference = summarise(self.extractor, self.reals, device)
-            chosen = spread(len(self.others), self.n_floor)
-            floor = self.measure(join(list(extract(self.extractor, self.others, chosen, device))))
+            self.real_statistics = compute_statistics(self.extractor, self.reals, device)
+            chosen = choose_evenly(len(self.others), self.n_floor)
+            floor = self.compute_all_scores(
+                concatenate_outputs(list(extract_outputs(self.extractor, self.others, chosen, device)))
+            )
             if path:
-                keep(path, self.reference, floor)
+                save_statistics(path, self.real_statistics, floor)
         if self.num_classes and self.extractor.knows_classes:
             self.require_known_classes(floor["conditional_accuracy"])
-        self.floor = self.keep_what_applies(floor)
+        self.floor = self.drop_inapplicable(floor)
 
     def require_known_classes(self, right: float) -> None:
         """Raise InputError for an extractor that tells other classes apart than the images have, by its accuracy."""
-        known = len(self.reference.class_shares)
+        known = len(self.real_statistics.class_shares)
         chance = 1 / self.num_classes
         if known == self.num_classes and right > chance + CLEAR_GAIN * (1 - chance):
             return
@@ -133,7 +149,7 @@ class Scorer:
         self.measure_reals(device)
         self.reset()
         generator = generator.to(device).eval()
-        for z, labels in track(samples, "scoring", transient=True, disable=bool(rank()) or not sys.stdout.isatty()):
+        for z, labels in track(samples, "scoring", transient=True, disable=bool(get_rank()) or not sys.stdout.isatty()):
             self.update(generator(z.to(device), labels.to(device)), labels)
         return self.compute()
 
@@ -144,28 +160,28 @@ class Scorer:
     def update(self, fakes: Tensor, labels: Tensor) -> None:
         """Take in fakes (N, C, H, W) in [-1, 1] and the labels (N,) they were made for."""
         features, logits = self.extractor(to_uint8(fakes))
-        self.batches.append(Outputs(features.cpu(), None if logits is None else logits.cpu(), labels.cpu()))
+        self.batches.append(ExtractorOutputs(features.cpu(), None if logits is None else logits.cpu(), labels.cpu()))
 
     def compute(self) -> dict[str, float]:
         """Return the scores of all processes' fakes, in the order in which one process would have made them."""
-        batches = self.collect()
-        return gathered(None if rank() else self.scores(join(batches)))[0]
+        batches = self.gather_batches()
+        return gather_objects(None if get_rank() else self.compute_scores(concatenate_outputs(batches)))[0]
 
     def compute_at_floor(self) -> dict[str, float]:
         """Return the scores of `n_floor` of the fakes, the mean over a few parts where that is few; {} if it is all.
 
         FID, recall, coverage, ... depend on the number of images: only these scores compare with the floor's.
         """
-        batches, n_fakes = self.collect(), self.protocol["n_fakes"]
+        batches, n_fakes = self.gather_batches(), self.protocol["n_fakes"]
         if self.n_floor == n_fakes or sum(len(batch.labels) for batch in batches) != n_fakes:
             return {}
-        return gathered(None if rank() else self.score_parts(join(batches)))[0]
+        return gather_objects(None if get_rank() else self.score_subsets(concatenate_outputs(batches)))[0]
 
-    def score_parts(self, fakes: Outputs) -> dict[str, float]:
+    def score_subsets(self, fakes: ExtractorOutputs) -> dict[str, float]:
         """Return the mean scores of parts of `n_floor` fakes, drawn by a fixed seed."""
         n_parts = min(MOST_PARTS, len(fakes.labels) // self.n_floor, max(1, ENOUGH // self.n_floor))
         order = torch.randperm(len(fakes.labels), generator=torch.Generator().manual_seed(0))
-        parts = [self.scores(pick(fakes, chosen)) for chosen in order.split(self.n_floor)[:n_parts]]
+        parts = [self.compute_scores(select_outputs(fakes, chosen)) for chosen in order.split(self.n_floor)[:n_parts]]
         return {name: sum(part[name] for part in parts) / n_parts for name in parts[0]}
 
     def describe(self) -> dict[str, Any]:
@@ -177,19 +193,19 @@ class Scorer:
             "protocol": self.protocol,
         }
 
-    def collect(self) -> list[Outputs]:
+    def gather_batches(self) -> list[ExtractorOutputs]:
         """Return all processes' batches in the order in which one process would have made them."""
-        return [batch for turn in zip_longest(*gathered(self.batches)) for batch in turn if batch is not None]
+        return [batch for turn in zip_longest(*gather_objects(self.batches)) for batch in turn if batch is not None]
 
-    def scores(self, outputs: Outputs) -> dict[str, float]:
+    def compute_scores(self, outputs: ExtractorOutputs) -> dict[str, float]:
         """Return the scores of images by their features, FID named after the number of fakes."""
-        return self.keep_what_applies(self.measure(outputs))
+        return self.drop_inapplicable(self.compute_all_scores(outputs))
 
-    def measure(self, outputs: Outputs) -> dict[str, float]:
+    def compute_all_scores(self, outputs: ExtractorOutputs) -> dict[str, float]:
         """Return all scores that the extractor can give."""
-        measured = scores(outputs, self.reference, knows_classes=self.extractor.knows_classes)
+        measured = compute_scores(outputs, self.real_statistics, knows_classes=self.extractor.knows_classes)
         return {self.fid_name: measured.pop("fid")} | measured
 
-    def keep_what_applies(self, measured: dict[str, float]) -> dict[str, float]:
+    def drop_inapplicable(self, measured: dict[str, float]) -> dict[str, float]:
         """Return scores without what an unconditional generator has not: a class that it was asked for."""
         return {name: value for name, value in measured.items() if self.conditional or name != "conditional_accuracy"}

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
 
-from gan.metrics.manifold import manifold_scores
+from gan.metrics.manifold import compute_manifold_scores
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # Binkowski et al. 2018, section 4
 
 
 @dataclass(frozen=True)
-class Outputs:
+class ExtractorOutputs:
     """What an extractor says of N images: features (N, d), logits (N, c) where it has any, and the images' labels (N,).
 
     `labels` are those that the images were made for, or come with.
@@ -24,7 +24,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Reference:
+class RealStatistics:
     """What scores need to know of the real images' features.
 
     `n` images, the sum (d,) and the sum of outer products (d, d) of all their features in float64, an even selection of
@@ -39,19 +39,19 @@ class Reference:
     class_shares: Tensor
 
 
-def join(batches: list[Outputs]) -> Outputs:
+def concatenate_outputs(batches: list[ExtractorOutputs]) -> ExtractorOutputs:
     """Return batches as one."""
     features, logits, labels = zip(*((b.features, b.logits, b.labels) for b in batches), strict=True)
-    return Outputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
+    return ExtractorOutputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
 
 
-def pick(outputs: Outputs, chosen: Tensor) -> Outputs:
+def select_outputs(outputs: ExtractorOutputs, chosen: Tensor) -> ExtractorOutputs:
     """Return the chosen ones of N images, by their numbers (n,)."""
     logits = None if outputs.logits is None else outputs.logits[chosen]
-    return Outputs(outputs.features[chosen], logits, outputs.labels[chosen])
+    return ExtractorOutputs(outputs.features[chosen], logits, outputs.labels[chosen])
 
 
-class Features(nn.Identity):
+class PrecomputedFeatures(nn.Identity):
     """Hands features that are already extracted to a torchmetrics metric."""
 
     def __init__(self, num_features: int) -> None:
@@ -59,7 +59,7 @@ class Features(nn.Identity):
         self.num_features = num_features
 
 
-def scores(fakes: Outputs, reals: Reference, *, knows_classes: bool) -> dict[str, float]:
+def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_classes: bool) -> dict[str, float]:
     """Return every score of the fakes against the reals; the global generator is left as it was.
 
     fid (Heusel et al. 2017, eq. 6), kid (Binkowski et al. 2018, mean over subsets), inception_score (Salimans et al.
@@ -70,32 +70,32 @@ def scores(fakes: Outputs, reals: Reference, *, knows_classes: bool) -> dict[str
     features = fakes.features.double()
     if not all(bool(torch.isfinite(part).all()) for part in (features, fakes.logits) if part is not None):
         raise ValueError("the extractor's features are not finite: nothing can be scored")
-    measured = {"fid": frechet(features, reals), "kid": kernel(features, reals)}
-    measured |= manifold_scores(reals.features.double(), reals.radii, features)
+    measured = {"fid": compute_fid(features, reals), "kid": compute_kid(features, reals)}
+    measured |= compute_manifold_scores(reals.features.double(), reals.radii, features)
     if fakes.logits is not None:
-        measured["inception_score"] = inception_score(fakes.logits)
+        measured["inception_score"] = compute_inception_score(fakes.logits)
     if knows_classes:
         predicted = fakes.logits.argmax(1)
-        shares = class_shares(fakes.logits)
+        shares = compute_class_shares(fakes.logits)
         measured["conditional_accuracy"] = (predicted == fakes.labels).double().mean().item()
         measured["class_distance"] = (shares - reals.class_shares).abs().sum().item() / 2
     return measured
 
 
-def frechet(features: Tensor, reals: Reference) -> float:
+def compute_fid(features: Tensor, reals: RealStatistics) -> float:
     """Return the Frechet distance of features (N, d) float64 to the reals'."""
-    fid = metric(FrechetInceptionDistance, features)
+    fid = build_metric(FrechetInceptionDistance, features)
     fid.real_features_sum, fid.real_features_cov_sum = reals.feature_sum, reals.feature_products
     fid.real_features_num_samples = torch.tensor(reals.n)
     fid.update(features, real=False)
     return fid.compute().item()
 
 
-def kernel(features: Tensor, reals: Reference) -> float:
+def compute_kid(features: Tensor, reals: RealStatistics) -> float:
     """Return the kernel distance of features (N, d) to the reals', over subsets drawn by a fixed seed."""
     size = min(SUBSET_SIZE, len(features), len(reals.features))
     subsets = 1 if size == len(features) == len(reals.features) else SUBSETS
-    kid = metric(KernelInceptionDistance, features, subsets=subsets, subset_size=size)
+    kid = build_metric(KernelInceptionDistance, features, subsets=subsets, subset_size=size)
     kid.update(reals.features.to(features), real=True)
     kid.update(features, real=False)
     with torch.random.fork_rng(devices=[]):
@@ -103,26 +103,26 @@ def kernel(features: Tensor, reals: Reference) -> float:
         return kid.compute()[0].item()
 
 
-def inception_score(logits: Tensor) -> float:
+def compute_inception_score(logits: Tensor) -> float:
     """Return the mean Inception Score of 10 splits, drawn by a fixed seed."""
-    score = metric(InceptionScore, logits, splits=min(10, len(logits)))
+    score = build_metric(InceptionScore, logits, splits=min(10, len(logits)))
     score.update(logits.double())  # in float32 a rare class's probability underflows to NaN
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return score.compute()[0].item()
 
 
-def metric(kind: type, features: Tensor, **options):
+def build_metric(kind: type, features: Tensor, **options):
     """Return a torchmetrics metric over given features, which never looks for other processes."""
-    return kind(Features(features.shape[1]), sync_on_compute=False, **options)
+    return kind(PrecomputedFeatures(features.shape[1]), sync_on_compute=False, **options)
 
 
-def class_shares(logits: Tensor) -> Tensor:
+def compute_class_shares(logits: Tensor) -> Tensor:
     """Return the share (c,) of each class among the classes predicted by logits (N, c)."""
     return torch.bincount(logits.argmax(1), minlength=logits.shape[1]).double() / len(logits)
 
 
-def few(n_fakes: int) -> str:
+def name_fid(n_fakes: int) -> str:
     """Return what a FID of so few samples is named after: "_2k" below 10,000, else nothing."""
     if n_fakes >= 10_000:
         return ""

@@ -8,18 +8,18 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gan.errors import InputError
 
 
-def class_vector(labels: Tensor, num_classes: int) -> Tensor:
+def encode_labels(labels: Tensor, num_classes: int) -> Tensor:
     """Return labels (N,) as one-hot rows (N, num_classes); (N, 0) for an unconditional network."""
     return one_hot(labels, num_classes).float() if num_classes else labels.new_zeros(len(labels), 0).float()
 
 
-def with_label_planes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+def append_label_planes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Return images (N, C, H, W) and a plane for each class, of ones for the label's: (N, C + num_classes, H, W)."""
-    planes = class_vector(labels, num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    planes = encode_labels(labels, num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
     return torch.cat([images, planes], dim=1)
 
 
-def doublings(image_size: int) -> tuple[int, int]:
+def factor_image_size(image_size: int) -> tuple[int, int]:
     """Split image_size into (start, n) with image_size = start * 2^n, start in 4..7 and n >= 1, or raise InputError."""
     start, n = image_size, 0
     while start > 7 and start % 2 == 0:
@@ -32,7 +32,7 @@ def doublings(image_size: int) -> tuple[int, int]:
     return start, n
 
 
-def normalisation(name: str, channels: int, *size: int) -> nn.Module:
+def build_norm(name: str, channels: int, *size: int) -> nn.Module:
     """Return the layer that `norm=name` puts behind outputs (N, channels, *size); for spectral there is none."""
     layers = {
         "batch": lambda: (nn.BatchNorm2d if size else nn.BatchNorm1d)(channels),
@@ -45,7 +45,7 @@ def normalisation(name: str, channels: int, *size: int) -> nn.Module:
     return layers[name]()
 
 
-def normalise_spectrally(network: nn.Module) -> None:
+def apply_spectral_norm(network: nn.Module) -> None:
     """Hold the largest singular value of every convolution, dense layer and embedding at 1 (Miyato et al. 2018).
 
     Initialize them first: afterwards `weight` is a computed copy, and writing to it changes nothing.
@@ -55,7 +55,7 @@ def normalise_spectrally(network: nn.Module) -> None:
             spectral_norm(layer)
 
 
-def normal_weights(module: nn.Module) -> None:
+def initialize_normal(module: nn.Module) -> None:
     """Draw weights from N(0, 0.02) and the gains of convolutions' batch norm from N(1, 0.02); biases stay torch's.
 
     Radford et al. 2016, section 4.

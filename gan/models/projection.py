@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from gan.errors import InputError
-from gan.models.layers import LogitLayer, normalise_spectrally
-from gan.models.resnet import initialize, trunk
+from gan.models.layers import LogitLayer, apply_spectral_norm
+from gan.models.resnet import build_trunk, initialize_glorot
 
 
 class Discriminator(nn.Module):
@@ -23,11 +23,11 @@ class Discriminator(nn.Module):
                 "model=projection: scores an image by its class, and these have none (unlabelled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = trunk(channels, width, image_size)
+        self.blocks = build_trunk(channels, width, image_size)
         self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
-        self.apply(initialize)
+        self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code
-        normalise_spectrally(self)
+        apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         phi = relu(self.blocks(images)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)

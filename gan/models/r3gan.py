@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
-from gan.models.layers import LogitLayer, class_vector, doublings
+from gan.models.layers import LogitLayer, encode_labels, factor_image_size
 
 GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of slope 0.2
 
@@ -38,11 +38,11 @@ class Block(nn.Module):
         inner = 2 * channels
         gain = GAIN * n_blocks ** (-1 / 4)
         self.branch = nn.Sequential(
-            scaled(nn.Conv2d(channels, inner, 1, bias=False), gain),
+            initialize_scaled(nn.Conv2d(channels, inner, 1, bias=False), gain),
             BiasedLeakyReLU(inner),
-            scaled(nn.Conv2d(inner, inner, 3, padding=1, groups=max(inner // group, 1), bias=False), gain),
+            initialize_scaled(nn.Conv2d(inner, inner, 3, padding=1, groups=max(inner // group, 1), bias=False), gain),
             BiasedLeakyReLU(inner),
-            scaled(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
+            initialize_scaled(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Resample(nn.Module):
         super().__init__()
         self.factor = factor
         same = inputs == outputs
-        self.channels = nn.Identity() if same else scaled(nn.Conv2d(inputs, outputs, 1, bias=False), 1.0)
+        self.channels = nn.Identity() if same else initialize_scaled(nn.Conv2d(inputs, outputs, 1, bias=False), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.factor < 1:
@@ -77,18 +77,20 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.z_dim, self.num_classes = z_dim, num_classes
-        start, widths = stages(image_size, width)
+        start, widths = plan_stages(image_size, width)
         widths = widths[::-1]
         self.basis = nn.Parameter(torch.randn(widths[0], start, start))
-        self.weights = scaled(nn.Linear(z_dim + num_classes, widths[0], bias=False), 1.0)
+        self.weights = initialize_scaled(nn.Linear(z_dim + num_classes, widths[0], bias=False), 1.0)
         layers = [Block(widths[0], blocks * len(widths)) for _ in range(blocks)]
         for inputs, outputs in pairwise(widths):
             layers.append(Resample(inputs, outputs, 2))
             layers += [Block(outputs, blocks * len(widths)) for _ in range(blocks)]
-        self.body = nn.Sequential(*layers, scaled(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0), nn.Tanh())
+        self.body = nn.Sequential(
+            *layers, initialize_scaled(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0), nn.Tanh()
+        )
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        x = torch.cat([z, encode_labels(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
         x = self.basis * self.weights(x)[:, :, None, None]  # (N, width * 2^n, start, start)
         return self.body(x)  # (N, C, H, W)
 
@@ -103,15 +105,15 @@ class Discriminator(nn.Module):
         self, *, channels: int, image_size: int, num_classes: int, width: int = 32, blocks: int = 1, features: int = 64
     ) -> None:
         super().__init__()
-        start, widths = stages(image_size, width)
-        layers: list[nn.Module] = [scaled(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
+        start, widths = plan_stages(image_size, width)
+        layers: list[nn.Module] = [initialize_scaled(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
         layers += [Block(widths[0], blocks * len(widths)) for _ in range(blocks)]
         for inputs, outputs in pairwise(widths):
             layers.append(Resample(inputs, outputs, 0.5))
             layers += [Block(outputs, blocks * len(widths)) for _ in range(blocks)]
         basis = nn.Conv2d(widths[-1], widths[-1], start, groups=widths[-1], bias=False)
-        self.body = nn.Sequential(*layers, scaled(basis, 1.0), nn.Flatten())
-        self.head = scaled(LogitLayer(widths[-1], features if num_classes else 1, bias=False), 1.0)
+        self.body = nn.Sequential(*layers, initialize_scaled(basis, 1.0), nn.Flatten())
+        self.head = initialize_scaled(LogitLayer(widths[-1], features if num_classes else 1, bias=False), 1.0)
         self.v = nn.Embedding(num_classes, features) if num_classes else None
         if self.v is not None:
             nn.init.normal_(self.v.weight, std=features**-0.5)
@@ -121,13 +123,13 @@ class Discriminator(nn.Module):
         return phi.squeeze(1) if self.v is None else (phi * self.v(labels)).sum(1)  # (N,)
 
 
-def stages(image_size: int, width: int) -> tuple[int, list[int]]:
+def plan_stages(image_size: int, width: int) -> tuple[int, list[int]]:
     """Return the smallest size and the channels at each size, from the largest size to the smallest."""
-    start, n = doublings(image_size)
+    start, n = factor_image_size(image_size)
     return start, [width * 2 ** min(i, 3) for i in range(n + 1)]
 
 
-def scaled(layer: nn.Module, gain: float) -> nn.Module:
+def initialize_scaled(layer: nn.Module, gain: float) -> nn.Module:
     """Draw the layer's weights from N(0, gain^2 / fan-in)."""
     nn.init.normal_(layer.weight, 0.0, gain * layer.weight[0].numel() ** -0.5)
     return layer

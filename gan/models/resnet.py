@@ -6,7 +6,7 @@ One generator and the blocks of three discriminators: sngan, projection and resn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from gan.models.layers import ConditionalBatchNorm2d, doublings
+from gan.models.layers import ConditionalBatchNorm2d, factor_image_size
 
 
 class GeneratorBlock(nn.Module):
@@ -57,11 +57,11 @@ class Generator(nn.Module):
     def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 128, width: int = 256) -> None:
         super().__init__()
         self.z_dim = z_dim
-        start, n = doublings(image_size)
+        start, n = factor_image_size(image_size)
         self.project = nn.Sequential(nn.Linear(z_dim, width * start**2), nn.Unflatten(1, (width, start, start)))
         self.blocks = nn.ModuleList(GeneratorBlock(width, width, num_classes) for _ in range(n))
         self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
-        self.apply(initialize)
+        self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.head[2].weight)  # 3x3, but in no residual block
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
+def build_trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
     """Return blocks that halve the size, then two that keep it, no ReLU behind: (N, inputs, H, W) to (N, width, h, w).
 
     The papers' 32 px are halved twice; larger images as often as it takes to reach h = w <= 8, so that features cover
@@ -88,7 +88,7 @@ def trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
     )
 
 
-def initialize(module: nn.Module) -> None:
+def initialize_glorot(module: nn.Module) -> None:
     """Draw weights by Glorot & Bengio's uniform rule, with gain sqrt(2) for 3x3 convolutions; biases are 0.
 
     Both papers' code; there the generator's last convolution, which is in no block, has a gain of 1.

@@ -21,7 +21,7 @@ from gan.callbacks.evaluation import Evaluation
 from gan.callbacks.samples import SampleGrid
 from gan.errors import InputError
 from gan.gan import GAN
-from gan.metrics.protocol import PROTOCOL_ID, protocol_id
+from gan.metrics.protocol import PROTOCOL_ID, hash_protocol
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import GENERATORS, load_plain, require_trusted
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
@@ -94,7 +94,7 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     weights = {name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}
     write_whole(generator, save(weights))
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
-    stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
+    stamp = {PROTOCOL_ID: hash_protocol(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
     tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
@@ -126,7 +126,7 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[s
         return {}
     latents = trainer.datamodule.latents
     z_seed = latents.seed + 1
-    samples = latents.batches(z_seed, rank=trainer.global_rank, world=trainer.world_size)
+    samples = latents.build_loader(z_seed, rank=trainer.global_rank, world=trainer.world_size)
     generator = copy.deepcopy(gan.ema.module)
     step = load_checkpoint(generator, path)
     measured = scorer.score(generator, samples, trainer.strategy.root_device)

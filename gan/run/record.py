@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.metrics.protocol import PROTOCOL, protocol_id
+from gan.metrics.protocol import PROTOCOL, hash_protocol
 from gan.run.cell import cell_name, comparable, setting
 from gan.system.run_folder import CONFIG, HISTORY, METRICS
 
@@ -92,7 +92,7 @@ def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
     parts = defaultdict(list)
     for run in runs:
         text = PROTOCOL.format(**run.protocol)
-        parts[f"{run.checkpoint} checkpoint; {text}; protocol {protocol_id(run.protocol)}"].append(run)
+        parts[f"{run.checkpoint} checkpoint; {text}; protocol {hash_protocol(run.protocol)}"].append(run)
     return dict(parts)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms.v2.functional import resize
 
-from gan.data.pixels import to_float, with_channels
+from gan.data.pixels import convert_channels, to_float
 from gan.errors import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -64,7 +64,7 @@ class Classifier:
             (num_classes, num_features), channels = weights["head.weight"].shape, weights["features.0.weight"].shape[1]
             self.network = Network(num_classes, channels, num_features).eval().requires_grad_(False)
             self.network.load_state_dict(weights)
-            self.network.features = fused(self.network.features)
+            self.network.features = fuse_batch_norms(self.network.features)
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
         self.num_features, self.knows_classes = num_features, knows_classes
@@ -74,10 +74,10 @@ class Classifier:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(images.device.type, enabled=False):
-            return self.network.to(images.device)(to_float(prepare(images, self.network.channels)))
+            return self.network.to(images.device)(to_float(prepare_images(images, self.network.channels)))
 
 
-def fused(layers: nn.Sequential) -> nn.Sequential:
+def fuse_batch_norms(layers: nn.Sequential) -> nn.Sequential:
     """Return the layers with each batch norm worked into the convolution before it: the same function, much faster."""
     made: list[nn.Module] = []
     for layer in layers:
@@ -85,7 +85,7 @@ def fused(layers: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*made).to(memory_format=torch.channels_last)
 
 
-def prepare(images: Tensor, channels: int) -> Tensor:
+def prepare_images(images: Tensor, channels: int) -> Tensor:
     """Return uint8 images (N, C, H, W) of any size as (N, channels, 28, 28)."""
-    images = with_channels(images, channels)
+    images = convert_channels(images, channels)
     return resize(images, [28, 28], antialias=True) if images.shape[2:] != (28, 28) else images

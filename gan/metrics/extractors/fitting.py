@@ -11,11 +11,11 @@ from torchvision.transforms import v2
 
 from gan.data.datamodule import Images
 from gan.data.pixels import to_float
-from gan.metrics.extractors.classifier import Network, prepare
+from gan.metrics.extractors.classifier import Network, prepare_images
 from gan.system.precision import cpu_has_bfloat16
 
 
-def fit(
+def fit_classifier(
     images: Tensor, labels: Tensor, *, epochs: int, seed: int, num_features: int = 128, title: str = "training"
 ) -> Network:
     """Fit a classifier to uint8 images (N, C, H, W), by Adam under a one-cycle schedule.
@@ -35,7 +35,7 @@ def fit(
         used = batches * batch_size
         order = torch.cat([torch.randperm(len(images))[:used] for _ in range(epochs)]).split(batch_size)
         for indices in track(order, escape(title), transient=True, disable=not sys.stdout.isatty()):
-            x = to_float(jitter(prepare(images[indices], channels)))
+            x = to_float(jitter(prepare_images(images[indices], channels)))
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 loss = cross_entropy(network(x)[1], labels[indices])
             optimiser.zero_grad()
@@ -46,10 +46,10 @@ def fit(
 
 
 @torch.no_grad()
-def accuracy(network: Network, images: Images) -> float:
+def measure_accuracy(network: Network, images: Images) -> float:
     """Return the share of images (uint8, of any size) that a classifier gives their label."""
     hits = 0
     for indices in torch.arange(len(images)).split(500):
         batch, labels = images.__getitems__(indices.tolist())
-        hits += int((network(to_float(prepare(batch, network.channels)))[1].argmax(1) == labels).sum())
+        hits += int((network(to_float(prepare_images(batch, network.channels)))[1].argmax(1) == labels).sum())
     return hits / len(images)

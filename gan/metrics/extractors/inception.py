@@ -23,7 +23,7 @@ class Inception:
     """
 
     def __init__(self, *, weights_path: str | None) -> None:
-        path = Path(weights_path) if weights_path else download()
+        path = Path(weights_path) if weights_path else download_weights()
         if not path.is_file():
             raise InputError(
                 f"metrics.weights_path={weights_path}: no such file; expected {Path(URL_INCEPTION_V3).name}"
@@ -51,7 +51,7 @@ class Inception:
         return features, logits
 
 
-def download() -> Path:
+def download_weights() -> Path:
     """Return the weights in torch.hub's cache, fetched where they are missing; raise InputError without a network."""
     path = Path(torch.hub.get_dir(), "checkpoints", Path(URL_INCEPTION_V3).name)
     if not path.is_file():

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from gan.data.datamodule import ImageData
 from gan.metrics.extractors.classifier import Classifier
-from gan.metrics.extractors.fitting import fit
+from gan.metrics.extractors.fitting import fit_classifier
 from gan.system.files import digest
 
 VERSION = 1  # of the training; part of the key
@@ -32,10 +32,10 @@ def own_classifier(data: ImageData, *, cache_dir: str | None) -> Classifier:
             if not path.is_file():
                 images, labels = train.images, train.labels
                 if not knows_classes:
-                    images, labels = rotate(images)
+                    images, labels = rotate_images(images)
                 epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, IMAGES // len(images)))
                 options = {"epochs": epochs, "seed": 0, "num_features": choose_num_features(len(train))}
-                network = fit(images, labels, **options, title="training a classifier of your images")
+                network = fit_classifier(images, labels, **options, title="training a classifier of your images")
                 save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
         return Classifier(weights_path=str(path), name="own classifier", knows_classes=knows_classes)
 
@@ -45,7 +45,7 @@ def choose_num_features(n: int) -> int:
     return next((size for size in (128, 64, 32) if size * IMAGES_PER_FEATURE <= n), 16)
 
 
-def rotate(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def rotate_images(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return images (N, C, S, S) in four orientations (4N, C, S, S), and the number of quarter turns of each (4N,)."""
     turned = torch.cat([images.rot90(turns, (2, 3)) for turns in range(4)])
     return turned, torch.arange(4).repeat_interleave(len(images))
