@@ -44,7 +44,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
         try:
             trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)
             require_steps(trainer)
-            if evaluation.step != trainer.global_step:
+            if evaluation.run.evaluated_at != trainer.global_step:
                 trainer.validate(gan, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))

@@ -27,7 +27,7 @@ from gan.metrics.scorer import Scorer
 from gan.run.allowlist import load_plain, require_trusted
 from gan.run.build import build_data, build_scorer
 from gan.run.display import show
-from gan.run.outputs import Generator, load_generator
+from gan.run.generator import LoadedGenerator, load_generator
 from gan.system.console import plain_console, quiet
 from gan.system.run_folder import CONFIG
 
@@ -55,7 +55,9 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
     return cfg
 
 
-def draw(generator: Generator, data: ImageData, n: int, z_seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(
+    generator: LoadedGenerator, data: ImageData, n: int, z_seed: int, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return n samples (n, C, H, W) in [-1, 1] and their labels (n,)."""
     labels, z_dim = data.splits["train"].labels, generator.network.z_dim
     latents = Latents(generator.prior, z_dim=z_dim, n=n, labels=labels, seed=z_seed)
@@ -85,7 +87,7 @@ def neighbours(scorer: Scorer, fakes: torch.Tensor, data: ImageData, device: str
     return estimate_copying(distances, held_out)
 
 
-def classification_accuracy(generator: Generator, data: ImageData, z_seed: int, device: str) -> dict[str, float]:
+def classification_accuracy(generator: LoadedGenerator, data: ImageData, z_seed: int, device: str) -> dict[str, float]:
     """Train a classifier on samples, another one on as many reals, and test both on the reals of the test split.
 
     The classification accuracy score of Ravuri & Vinyals 2019.

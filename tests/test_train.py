@@ -17,7 +17,7 @@ import train
 from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError, find_reason
 from gan.gan import GAN
-from gan.run.outputs import load_generator
+from gan.run.generator import load_generator
 from tests.conftest import NARROW, ROOT
 
 
@@ -92,10 +92,10 @@ def test_a_diverged_run_returns_inf_and_says_so(configure, tmp_path, monkeypatch
 
 def test_the_best_score_survives_a_resume():
     evaluation = Evaluation(None, objective=None)
-    evaluation.best, evaluation.seconds = 1.5, 60.0
+    evaluation.best, evaluation.run.seconds = 1.5, 60.0
     resumed = Evaluation(None, objective=None)
     resumed.load_state_dict(evaluation.state_dict())
-    assert (resumed.best, resumed.seconds) == (1.5, 60.0)
+    assert (resumed.best, resumed.run.seconds) == (1.5, 60.0)
 
 
 @pytest.mark.parametrize(

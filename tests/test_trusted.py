@@ -17,7 +17,7 @@ from gan.launch.wandb_agent import overrides
 from gan.metrics.extractors import inception
 from gan.run import allowlist
 from gan.run.config import prepare_config
-from gan.run.outputs import load_generator
+from gan.run.generator import load_generator
 from scripts.evaluate import configured
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
@@ -57,7 +57,7 @@ HOLES = (  # reached by a library, by an allowed module's imports, or by what al
     "gan.data.datasets.os.system",
     "gan.data.folder.ImageData",
     "gan.metrics.extractors.inception.torch.load",
-    "gan.run.outputs.load_checkpoint",
+    "gan.run.generator.load_checkpoint",
     "gan.launch.local.leave",
     "gan.launch.local.os.system",
     "gan.launch.forecast.subprocess.run",

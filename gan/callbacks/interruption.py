@@ -10,10 +10,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from gan.callbacks.last_checkpoint import evaluates_next
+from gan.callbacks.run_state import RunCallback
 from gan.distributed import find_largest
 from gan.errors import Preempted
 from gan.system.signals import SIGNALS, early
@@ -21,7 +22,7 @@ from gan.system.signals import SIGNALS, early
 CHECK_EVERY = 5  # steps, with several processes: they have to agree on one, and to ask takes an exchange
 
 
-class Interruption(Callback):
+class Interruption(RunCallback):
     """Ends training in good order at the end of a step, on all ranks at once, whichever of them a signal comes to.
 
     One process ends at the step in which the signal comes, several at the next one that CHECK_EVERY divides; an
@@ -32,12 +33,11 @@ class Interruption(Callback):
     `checkpoint`, and Preempted raised; started again with that checkpoint, the run goes on. SIGTERM means the same
     where Slurm sends it, or where it ends a whole multirun. A second Ctrl-C does not wait for the step, only for a
     file that is being written.
-    `interrupted` says whether the run was stopped early.
     """
 
     def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = Path(checkpoint)
-        self.interrupted = self.saving = False
+        super().__init__()
+        self.checkpoint, self.saving = Path(checkpoint), False
         self.received: set[int] = set()
         self.taken_over: dict[int, Any] = {}
 
@@ -74,7 +74,7 @@ class Interruption(Callback):
             trainer.save_checkpoint(self.checkpoint)
             raise Preempted(f"preempted at step {trainer.global_step}; ckpt_path={self.checkpoint} goes on from there")
         if urgency == 1:
-            self.interrupted = trainer.should_stop = True
+            self.run.stops_early = trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.give_back()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from gan.callbacks.evaluation import Evaluation
+from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData
 from gan.data.latents import Latents
 from gan.gan import GAN
@@ -80,6 +81,7 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
         "callbacks": [evaluation, *build(cfg.callbacks).values()],
         "plugins": [*(build(cfg.trainer.get("plugins")) or []), WholeCheckpoints()],
     }
+    share_state(parts["callbacks"])
     trainer = build(cfg.trainer, enable_checkpointing=False, **parts)
     check_processes(trainer)
     data.require_batches(trainer.world_size)

@@ -3,47 +3,27 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
 
 from gan import tracking
-from gan.callbacks.cost import Cost
 from gan.callbacks.evaluation import Evaluation
-from gan.callbacks.samples import SampleGrid
-from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.protocol import PROTOCOL_ID, hash_protocol
 from gan.metrics.scorer import Scorer
-from gan.run.allowlist import GENERATORS, load_plain, require_trusted
-from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES
 from gan.run.display import show, show_places
+from gan.run.generator import load_checkpoint
 from gan.run.resume import recorded_words
 from gan.system.console import plain_console
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, LAST, METRICS
-
-
-class Generator(NamedTuple):
-    """A generator ready to be called, the prior of its z, its classes and, from a checkpoint, its step.
-
-    `num_classes` is 0 for an unconditional one; `classes` are their names, where the run knew any.
-    """
-
-    network: nn.Module
-    prior: Callable[..., Tensor]
-    num_classes: int
-    step: int | None
-    classes: Sequence[str] = ()
 
 
 def show_notes(notes: Iterable[str | None]) -> None:
@@ -72,17 +52,16 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
     """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
     scorer = evaluation.scorer
     trainer.save_checkpoint(run_dir / LAST)
-    cost = next((callback.measured for callback in trainer.callbacks if isinstance(callback, Cost)), {})
     facts = {
         "images_seen": int(gan.images_seen),
         "generator_steps": trainer.global_step,
-        "seconds": evaluation.seconds,
-        "diverged": evaluation.diverged,
+        "seconds": evaluation.run.seconds,
+        "diverged": evaluation.run.diverged,
     }
-    run = {"scores": evaluation.scores | cost | facts}
+    run = {"scores": evaluation.scores | evaluation.run.cost | facts}
     if scorer:
         run |= scorer.describe()
-        run["best"] = score_best(trainer, gan, scorer, run_dir / BEST)
+        run["best"] = {} if evaluation.run.stops_early else score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
         leave(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
@@ -96,12 +75,11 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: hash_protocol(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
-    pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
-    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
+    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
-    if any(getattr(callback, "announces", False) for callback in trainer.callbacks):
+    if evaluation.run.is_trial:  # its study shows how it ends
         return
     show(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
@@ -120,9 +98,9 @@ def values(scores: dict[str, Any], objective: str | None, second: str | None) ->
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:
     """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
 
-    Returns its step, scores and protocol; nothing for a run that has no best checkpoint, or has to hurry.
+    Returns its step, scores and protocol; nothing for a run that has no best checkpoint.
     """
-    if any(getattr(callback, "interrupted", False) for callback in trainer.callbacks) or not path.is_file():
+    if not path.is_file():
         return {}
     latents = trainer.datamodule.latents
     z_seed = latents.seed + 1
@@ -131,33 +109,3 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[s
     step = load_checkpoint(generator, path)
     measured = scorer.score(generator, samples, trainer.strategy.root_device)
     return {"step": step, "scores": measured, "protocol": scorer.protocol | {"z_seed": z_seed}}
-
-
-def load_checkpoint(generator: nn.Module, path: str | Path, network: str = "ema.module") -> int:
-    """Load a checkpoint's generator, averaged ("ema.module") or raw ("generator"), and return its step."""
-    checkpoint, prefix = read_checkpoint(path), f"{network}."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    require_same_layers(generator, shapes(state), path)
-    generator.load_state_dict(state)
-    return checkpoint["global_step"]
-
-
-def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool = False) -> Generator:
-    """Return a run's generator: the averaged one that it left, or a checkpoint's, averaged or `raw`.
-
-    Raises InputError where the run has no such file.
-    """
-    path = checkpoint or run_dir / GENERATOR
-    recipe = (run_dir / GENERATOR).with_suffix(".yaml")
-    for needed in (path, recipe):
-        if not needed.is_file():
-            raise InputError(f"{needed}: no such file; a run leaves one in its folder")
-    config = load_plain(recipe)
-    require_trusted(OmegaConf.to_container(config), allowed=GENERATORS)
-    network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
-    step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
-    if not checkpoint:
-        network.load_state_dict(load_file(path))
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    prior = instantiate(config.prior, _execution_whitelist_=GENERATORS)
-    return Generator(network, prior, config.generator.num_classes, step, list(config.get("classes", [])))
