@@ -1,7 +1,7 @@
-"""Augmentations of all that the discriminator sees: reals and fakes, in both players' steps, by fresh draws each time.
+"""Augmentations of all that the discriminator sees: reals and fakes, in both players' updates, by new draws each time.
 
-Each maps images (N, C, H, W) to the same shape, differentiably and each sample by draws of its own, and may widen the
-range beyond [-1, 1].
+Each maps images (N, C, H, W) in [-1, 1] to the same shape, differentiably and by independent draws per sample. Values
+of the result may be outside [-1, 1].
 """
 
 import math
@@ -16,19 +16,20 @@ from gan.errors import InputError
 
 
 class Augment(nn.Module):
-    """No augmentation."""
+    """No augmentation, and the base class of all others."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images
 
     def adapt(self, real_logits: Tensor) -> None:
-        """Learn from the logits (N,) that D gave to augmented reals, once a discriminator update."""
+        """Adapt to D's logits (N,) of augmented reals; called once per discriminator update."""
 
 
 class DiffAugment(Augment):
-    """Colour, translation by up to 1/8 of the size and a cutout of half the size: Zhao et al. 2020, DiffAugment.
+    """Color, translation by up to 1/8 of the size, and a cutout of half the size: Zhao et al. 2020, DiffAugment.
 
-    `policy` picks from color, translation, cutout. On one channel saturation is the identity.
+    `policy` lists any of color, translation and cutout, in the order in which they are applied. On one channel
+    saturation is the identity. Raises InputError for any other name.
     """
 
     def __init__(self, *, policy: str = "color,translation,cutout") -> None:
@@ -53,7 +54,7 @@ def jitter_color(images: Tensor) -> Tensor:
 
 
 def translate(images: Tensor, ratio: float = 1 / 8) -> Tensor:
-    """Move by whole pixels, up to `ratio` of the size, and fill with 0."""
+    """Shift by whole pixels, up to `ratio` of the size along each axis, and fill with 0."""
     n, channels, height, width = images.shape
     for dim, size in ((2, height), (3, width)):
         most = round(size * ratio)
@@ -66,7 +67,7 @@ def translate(images: Tensor, ratio: float = 1 / 8) -> Tensor:
 
 
 def cut_out(images: Tensor, ratio: float = 1 / 2) -> Tensor:
-    """Set a square of `ratio` of the size to 0, its centre anywhere in the image."""
+    """Set a square of `ratio` of the size to 0, its center anywhere in the image."""
     n, _, height, width = images.shape
     inside = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=images.device)
     for dim, size in ((2, height), (3, width)):
@@ -81,19 +82,19 @@ POLICIES = {"color": jitter_color, "translation": translate, "cutout": cut_out}
 
 
 class ADA(Augment):
-    """Geometry and colour, each with a probability p that follows how much D overfits: Karras et al. 2020, ADA.
+    """Geometry and color, each with a probability p that follows how much D overfits: Karras et al. 2020, ADA.
 
     r_t is the mean sign of D's logits on reals (section 3.1): p rises while it is above `target` and falls while it is
-    below, at a speed that would take it from 0 to 1 over `ramp_images` reals. p is a buffer, and so part of each
-    checkpoint. Of the paper's transforms (appendix B) these are mirroring, scaling, rotation, stretching and
+    below, fast enough to go from 0 to 1 over `ramp_images` reals. p is a buffer, and so part of each checkpoint.
+    Of the paper's transforms (appendix B) these are mirroring, scaling, rotation, stretching and
     translation, in one bilinear resampling with reflected edges, and brightness, contrast and, on more than one
-    channel, saturation.
+    channel, saturation. Raises InputError for a target outside (-1, 1) and for ramp_images below 1.
     """
 
     def __init__(self, *, target: float = 0.6, ramp_images: int = 500_000) -> None:
         super().__init__()
         if not -1 < target < 1:
-            raise InputError(f"augment.target={target}: must lie between -1 and 1")
+            raise InputError(f"augment.target={target}: must be between -1 and 1")
         if ramp_images < 1:
             raise InputError(f"augment.ramp_images={ramp_images}: must be 1 or more")
         self.target, self.ramp_images = target, ramp_images
@@ -125,6 +126,6 @@ class ADA(Augment):
         return torch.stack(rows, dim=1).view(-1, 2, 3)
 
     def draw_sometimes(self, draw: Callable[..., Tensor], images: Tensor, *size: int) -> Tensor:
-        """Return a draw for each sample, (*size, N), that is 0 but with probability p."""
+        """Return draws (*size, N) that are replaced by 0 with probability 1 - p."""
         size = (*size, len(images))
         return draw(size, device=images.device) * (torch.rand(size, device=images.device) < self.p)

@@ -1,6 +1,7 @@
-"""Sums over the processes of a run; with one process they change nothing.
+"""Means, sums and exchanges over the processes of a run; with one process they change nothing.
 
-A process of n takes `batch_size` images of its own, so that n of them train as one would with n times as many.
+Each of n processes takes `batch_size` images of its own: they train as one process would with n times the batch size.
+Functions that exchange values must be called by all processes.
 """
 
 from collections.abc import Iterable
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 
 
 def get_world_size() -> int:
-    """Return the number of processes that train together."""
+    """Return the number of processes of the run, 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def get_rank() -> int:
-    """Return this process's number among those that train together, 0 for a process alone."""
+    """Return the rank of this process, 0 without torch.distributed."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -25,8 +26,8 @@ def get_rank() -> int:
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace gradients by their mean over processes, in one exchange.
 
-    DistributedDataParallel does so within `backward`, but wants every parameter in it: a player's update has its own
-    only, and penalties differentiate twice.
+    DistributedDataParallel would do so within `backward`, but expects every parameter in it: an update has those of one
+    player only, and penalties differentiate twice.
     """
     if get_world_size() == 1:
         return
@@ -38,7 +39,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def average_over_processes(value: Tensor) -> Tensor:
-    """Return the mean over processes of a tensor, each having as many samples as the others."""
+    """Return the mean over processes of a tensor, of the same shape and from as many samples in each of them."""
     if get_world_size() == 1:
         return value
     total = value.detach().clone()
@@ -47,14 +48,14 @@ def average_over_processes(value: Tensor) -> Tensor:
 
 
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give a module the first process's buffers: batch norm's running statistics, each process having its own."""
+    """Copy rank 0's buffers of a module to all processes: batch norm's running statistics differ between them."""
     if get_world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def find_largest(value: int, device: torch.device) -> int:
-    """Return the largest of all processes' whole numbers; all have to ask."""
+    """Return the largest of the integers of all processes."""
     if get_world_size() == 1:
         return value
     shared = torch.tensor(value, device=device)
@@ -63,12 +64,12 @@ def find_largest(value: int, device: torch.device) -> int:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether a flag is raised on some process; all have to ask."""
+    """Whether a flag is true in any process."""
     return max(gather_objects(flag))
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Return every process's value, by rank; all have to ask."""
+    """Return the values of all processes, in the order of their ranks; values must be picklable."""
     if get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * get_world_size()
@@ -77,7 +78,7 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def compute_standard_deviation(values: Tensor) -> Tensor:
-    """Return the standard deviation of all processes' values, without bias."""
+    """Return the unbiased standard deviation, a scalar, of the values of all processes, each with as many."""
     if get_world_size() == 1:
         return values.std()
     deviation = (values - average_over_processes(values.mean())).square().mean()

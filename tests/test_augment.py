@@ -159,7 +159,7 @@ def test_none_changes_nothing():
     ("make", "message"),
     [
         (lambda: DiffAugment(policy="color,blur"), r"augment\.policy=color,blur: 'blur' must be one of color, tr"),
-        (lambda: ADA(target=1.0), r"augment\.target=1\.0: must lie between"),
+        (lambda: ADA(target=1.0), r"augment\.target=1\.0: must be between"),
         (lambda: ADA(ramp_images=0), r"augment\.ramp_images=0: must be 1 or more"),
     ],
 )

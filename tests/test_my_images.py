@@ -167,7 +167,7 @@ def test_the_recipe_compares_at_an_equal_budget(configure):
     [
         (["nowhere"], "error: data.root=nowhere: no such folder"),
         (["data=folder"], "error: data.root: must be given"),
-        (["data=mnist_5k", "data.channels=2"], "error: data.channels=2: must be 1 (grey) or 3 (RGB)"),
+        (["data=mnist_5k", "data.channels=2"], "error: data.channels=2: must be 1 (gray) or 3 (RGB)"),
     ],
 )
 def test_a_look_at_nothing_is_one_line(tmp_path, arguments, line):

@@ -108,7 +108,7 @@ def test_images_outside_their_range_are_an_error(value):
     scorer = Scorer(Pixels(), data(), n_fakes=200)
     images = torch.zeros(20, 1, 28, 28)
     images[3, 0, 2, 1] = value
-    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[-1, 1\]"):
         scorer.update(images, torch.zeros(20))
 
 
@@ -184,7 +184,7 @@ class TestCache:
         scorer = self.scorer(tmp_path / "file")
         scorer.measure_reals()
         assert scorer.floor
-        assert "statistics of the real images are not kept" in caplog.text
+        assert "statistics of the real images are not cached" in caplog.text
 
 
 def fill(folder):
@@ -293,5 +293,5 @@ def test_an_unconditional_run_shares_the_floor_and_refuses_a_classifier_of_other
     other = data()
     for images in other.splits.values():
         images.images = 255 - images.images.flip(2)
-    with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was made for other images"):
+    with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was trained on other images"):
         Scorer(Classifier(weights_path="mnist"), other, n_fakes=200, conditional=False).measure_reals()

@@ -207,9 +207,11 @@ def test_scoring_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("n", "suffix"), [(200, "_200"), (2000, "_2k"), (9999, "_9999"), (10_000, ""), (50_000, "")])
-def test_a_distance_of_few_samples_says_so(n, suffix):
-    assert name_fid(n) == suffix
+@pytest.mark.parametrize(
+    ("n", "name"), [(200, "fid_200"), (2000, "fid_2k"), (9999, "fid_9999"), (10_000, "fid"), (50_000, "fid")]
+)
+def test_a_fid_of_few_samples_has_their_number_in_its_name(n, name):
+    assert name_fid(n) == name
 
 
 def test_nearest_finds_what_loops_find():

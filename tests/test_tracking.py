@@ -18,6 +18,7 @@ from wandb.proto import wandb_internal_pb2
 
 import train
 from gan import tracking
+from gan.metrics.protocol import hash_protocol
 from gan.report.page import render_page
 from gan.report.statistics import build_table
 from gan.run.record import as_run, by_protocol, cells, history, local_runs
@@ -246,7 +247,7 @@ def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
         file.write_text(str(fid))
         facts = {"fid_best": fid, "protocol": {"n_fakes": n_fakes}}
         with tracking.run(logger, {}):
-            tracking.summarise(logger, facts | {"protocol_id": tracking.protocol_id(facts["protocol"])})
+            tracking.summarise(logger, facts | {"protocol_id": hash_protocol(facts["protocol"])})
             tracking.log_generator(logger, [file], "fid", facts)
     filed = [(found["name"], "best" in found["aliases"]) for found in stub.dump()["artifacts"]]
     assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]

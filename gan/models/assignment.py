@@ -1,6 +1,6 @@
-"""The baseline of every table: the conditional MLP GAN of the field's take-home assignment on MNIST.
+"""The baseline of every table: the conditional MLP GAN of a common take-home assignment on MNIST.
 
-Trained with least squares; at 1 x 28 x 28 and ten classes both networks together have 2,444,377 parameters.
+It is trained with least squares. At 28 px, one channel and ten classes both networks have 2,444,377 parameters.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from gan.models.layers import LogitLayer
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    Labels are embedded in as many dimensions as there are classes. The original passes `batch_norm_eps=0.8`, a momentum
-    meant for another argument.
+    Labels are embedded in as many dimensions as there are classes. The original code has `batch_norm_eps=0.8`, where it
+    means a momentum.
     """
 
     def __init__(
@@ -72,9 +72,10 @@ class Discriminator(nn.Module):
 
 
 def build_embedding(num_classes: int) -> nn.Embedding | None:
+    """Return an embedding of labels in num_classes dimensions, None without classes."""
     return nn.Embedding(num_classes, num_classes) if num_classes else None
 
 
 def embed_labels(embedding: nn.Embedding | None, labels: Tensor) -> Tensor:
-    """Return the labels' vectors (N, num_classes), of no columns without classes."""
+    """Return the vectors (N, num_classes) of labels (N,), or (N, 0) without an embedding."""
     return embedding(labels) if embedding is not None else labels.new_zeros(len(labels), 0).float()

@@ -19,8 +19,8 @@ from gan.models.layers import (
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    Transposed convolutions double the size from 4..7 px; `width` channels enter the last one, twice as many each
-    layer before it. Raises InputError for an image_size that no such chain makes.
+    Transposed convolutions double the size from 4..7 px. The last one has `width` input channels, each one before it
+    twice as many. Raises InputError for an image_size that is not 4..7 times a power of two.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 100, width: int = 128) -> None:
@@ -49,8 +49,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,).
 
-    `norm` is what follows each convolution but the first and the last: batch as in the paper, layer or none where a
-    penalty needs each sample's own gradient, or spectral, which normalises all weights instead (Miyato et al. 2018).
+    `norm` follows each convolution but the first: batch as in the paper; layer or none with a penalty, which needs the
+    gradient of each sample by itself; or spectral, which normalizes all weights instead (Miyato et al. 2018). Raises
+    InputError for another norm, and for an image_size as the generator does.
     """
 
     def __init__(

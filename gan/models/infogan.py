@@ -1,4 +1,4 @@
-"""InfoGAN's networks (Chen et al. 2016), as "Are GANs Created Equal?" compares losses on them (Lucic et al. 2018)."""
+"""InfoGAN's networks (Chen et al. 2016), on which "Are GANs Created Equal?" compares losses (Lucic et al. 2018)."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
     Two dense and two transposed convolutional layers; labels are concatenated to z. Raises InputError for an
-    image_size that is no multiple of 4.
+    image_size that is not a multiple of 4, 8 or more.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,); labels enter as planes.
 
-    `norm` follows the second convolution and the dense layer: batch, layer, none, or spectral on all weights instead.
+    `norm` follows the second convolution and the dense layer: batch, layer, none, or spectral, which normalizes all
+    weights instead. Raises InputError for another norm, and for an image_size as the generator does.
     """
 
     def __init__(
@@ -88,9 +89,9 @@ class Discriminator(nn.Module):
 
 
 def quarter_image_size(image_size: int) -> int:
-    """Return a quarter of image_size, or raise InputError where there is none."""
+    """Return a quarter of image_size; raise InputError unless it is a multiple of 4, 8 or more."""
     if image_size < 8 or image_size % 4:
         raise InputError(
-            f"data.image_size={image_size}: model=infogan makes multiples of 4 from 8 on (28, 32, 64, ...)"
+            f"data.image_size={image_size}: model=infogan needs a multiple of 4, 8 or more (28, 32, 64, ...)"
         )
     return image_size // 4

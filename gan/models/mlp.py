@@ -1,6 +1,6 @@
 """Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014).
 
-First weights are torch's: uniform within +-1 / sqrt(fan-in).
+Weights are initialized as torch does: uniform within +-1 / sqrt(fan-in).
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from gan.models.resnet import build_trunk, initialize_glorot
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits <v_y, phi(x)> + psi(phi(x)), (N,).
 
-    phi are sum-pooled features; every layer, the class vectors v included, is spectrally normalised.
+    phi are sum-pooled features (N, width). All layers have spectral norm, the class vectors v included.
     Miyato & Koyama 2018, eq. 3. Raises InputError without classes.
     """
 
@@ -20,7 +20,7 @@ class Discriminator(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise InputError(
-                "model=projection: scores an image by its class, and these have none (unlabelled data or "
+                f"model=projection: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
         self.blocks = build_trunk(channels, width, image_size)

@@ -1,8 +1,8 @@
-"""A small R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!", config E): ResNeXt without normalisation.
+"""A small R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!", config E): ResNeXt without normalization.
 
-Made for loss=rpgan with penalties r1 and r2. Grouped inverted bottlenecks, leaky ReLUs with a bias of their own,
-bilinear resampling, and first weights whose residual branches start at zero (Fixup). The generator ends in a tanh,
-which the paper's has not, so that images keep to [-1, 1].
+It is meant for loss=rpgan with penalties r1 and r2. It has grouped inverted bottlenecks, biased leaky ReLUs, bilinear
+resampling, and residual branches that are initialized to zero (Fixup). Unlike the paper's, the generator ends in a
+tanh, so that images are in [-1, 1].
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of s
 
 
 class BiasedLeakyReLU(nn.Module):
-    """Add a bias for each channel, then leaky ReLU: (N, C, H, W) to the same shape."""
+    """Add a bias per channel, then apply leaky ReLU: (N, C, H, W) to the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,9 +28,10 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Add an inverted bottleneck of twice the channels in groups of `group` to maps (N, channels, H, W).
+    """A residual block on maps (N, channels, H, W): an inverted bottleneck of twice the channels, in groups of `group`.
 
-    `n_blocks` is the number of blocks in the network; more of them start smaller (Zhang et al. 2019, Fixup).
+    `n_blocks` is the number of blocks in the network; the more, the smaller their first weights (Zhang et al. 2019,
+    Fixup).
     """
 
     def __init__(self, channels: int, n_blocks: int, group: int = 16) -> None:
@@ -50,7 +51,7 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Change (N, inputs, H, W) to (N, outputs, factor H, factor W) by a 1x1 convolution at the smaller of the sizes."""
+    """Resample (N, inputs, H, W) to (N, outputs, factor H, factor W), with a 1x1 convolution at the smaller size."""
 
     def __init__(self, inputs: int, outputs: int, factor: float) -> None:
         super().__init__()
@@ -60,16 +61,16 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.factor < 1:
-            return self.channels(avg_pool2d(x, 2))  # what bilinear interpolation to half the size is
+            return self.channels(avg_pool2d(x, 2))  # the same as bilinear interpolation to half the size
         return interpolate(self.channels(x), scale_factor=self.factor, mode="bilinear")
 
 
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    A learned basis at 4..7 px, weighted by a linear map of z and label; then `blocks` blocks at each size, `width`
-    channels at the last, twice as many each size before it up to 8 times. Raises InputError for an image_size that
-    does not double from 4..7 px.
+    It starts from a learned basis at 4..7 px, weighted by a linear map of z and label, and has `blocks` blocks at each
+    size, with `width` channels at the last and twice as many at each size before it, up to 8 times. Raises InputError
+    for an image_size that is not 4..7 times a power of two.
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,).
 
-    The mirror of the generator; with classes the logit is the inner product with a vector of the class.
+    It mirrors the generator. With classes the logit is the inner product of `features` features with a learned vector
+    of the class. Raises InputError for an image_size as the generator does.
     """
 
     def __init__(
@@ -130,6 +132,6 @@ def plan_stages(image_size: int, width: int) -> tuple[int, list[int]]:
 
 
 def initialize_scaled(layer: nn.Module, gain: float) -> nn.Module:
-    """Draw the layer's weights from N(0, gain^2 / fan-in)."""
+    """Draw the weights of a layer from N(0, gain^2 / fan-in), and return it."""
     nn.init.normal_(layer.weight, 0.0, gain * layer.weight[0].numel() ** -0.5)
     return layer

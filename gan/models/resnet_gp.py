@@ -11,7 +11,7 @@ from gan.models.resnet import build_trunk, initialize_glorot
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), from mean-pooled features.
 
-    No normalisation at all, so that a gradient penalty is defined; labels enter as planes beside the image.
+    It has no normalization, so that a gradient penalty is defined. Labels enter as one-hot planes beside the image.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:

@@ -1,4 +1,4 @@
-"""Spectrally normalised residual discriminator (Miyato et al. 2018, table 4) for the generator of resnet.py."""
+"""Residual discriminator with spectral norm (Miyato et al. 2018, table 4) for the generator of resnet.py."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from gan.models.resnet import build_trunk, initialize_glorot
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), from sum-pooled features.
 
-    With classes the labels enter as planes beside the image, the "concat" of Miyato & Koyama 2018, figure 1b.
+    Labels enter as one-hot planes beside the image, the "concat" of Miyato & Koyama 2018, figure 1b.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
