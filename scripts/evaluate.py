@@ -24,10 +24,11 @@ from gan.metrics.memorization import estimate_copying, find_nearest
 from gan.metrics.protocol import hash_protocol
 from gan.metrics.real_statistics import choose_evenly, extract_outputs
 from gan.metrics.scorer import Scorer
-from gan.run.allowlist import load_plain, require_trusted
+from gan.run.allowlist import require_trusted
 from gan.run.build import build_data, build_scorer
-from gan.run.display import show
+from gan.run.display import print_scores
 from gan.run.generator import LoadedGenerator, load_generator
+from gan.run.untrusted import load_plain
 from gan.system.console import plain_console, quiet
 from gan.system.run_folder import CONFIG
 
@@ -134,7 +135,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
         found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plain_console().print(f"{checkpoint}, step {generator.step:,}", soft_wrap=True)
-    show(found)
+    print_scores(found)
     print(f"evaluation  {path}")
     if arguments.neighbours:
         print(f"neighbours  {picture} (samples, and below each row their nearest training images)")

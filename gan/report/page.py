@@ -12,7 +12,7 @@ from gan.report import charts, tables, tuning
 from gan.report.sections import Cell, Section, build_sections, find_samples, read_evaluations
 from gan.report.settings import FEWEST_RUNS, compute_importance, find_varying_settings, format_setting_name
 from gan.report.words import write_headline
-from gan.run.display import label, number
+from gan.run.display import format_score, score_label
 from gan.run.record import Run
 
 MOST_SAMPLES = 12  # cells whose samples are shown
@@ -28,7 +28,7 @@ def render_page(runs: Iterable[Run], source: str) -> str:
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"label": label, "number": number}
+    environment.filters |= {"label": score_label, "number": format_score}
     shown = [describe_section(section) for section in sections]
     return environment.get_template("page.html.j2").render(
         sections=shown, source=source, protocols=tables.list_protocol_fields(sections)
@@ -77,8 +77,8 @@ def render_strips(section: Section) -> list[tuple[str, Markup]]:
     chosen = chosen or ({"loss": rows["loss"]} if finished else {})
     rendered = []
     for name, pairs in chosen.items():
-        title, size = f"Lowest {label(section.score)} by {name}", (4.6, 0.9 + ROW_INCHES * len(pairs))
-        data = (pairs, section.floor_line, label(section.score))
+        title, size = f"Lowest {score_label(section.score)} by {name}", (4.6, 0.9 + ROW_INCHES * len(pairs))
+        data = (pairs, section.floor_line, score_label(section.score))
         rendered.append((name, charts.render_svg(f"p{section.name}-{name}", title, size, charts.draw_strip, *data)))
     return rendered
 
@@ -87,7 +87,7 @@ def render_curves(section: Section) -> list[Markup]:
     """Return the charts of FID against step and time, [] if no run saved evaluations."""
     if not any(read_evaluations(run, section.score) for run in section.runs):
         return []
-    name, data = label(section.score), (section.cells, section.score)
+    name, data = score_label(section.score), (section.cells, section.score)
     axes = {"step": "generator steps", "seconds": "time"}
     return [
         charts.render_svg(
@@ -110,7 +110,7 @@ def render_settings(section: Section) -> dict[str, Any]:
     "bars" is the importance of each, or None for the reason in "why"; "parallel" shows the settings of each run; "n" is
     the number of runs that did not diverge.
     """
-    runs, name = section.runs, label(section.score)
+    runs, name = section.runs, score_label(section.score)
     fids = [run.scores.get(section.score, math.nan) for run in runs]
     finished = [i for i, fid in enumerate(fids) if math.isfinite(fid)]
     varying, compared = find_varying_settings(runs), find_varying_settings([runs[i] for i in finished])

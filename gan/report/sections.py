@@ -13,7 +13,7 @@ import pandas as pd
 
 from gan.metrics.protocol import hash_protocol
 from gan.report.statistics import build_table, list_scores, name_at_n_floor
-from gan.run.record import Run, by_protocol, cells, history
+from gan.run.record import Run, group_by_cell, group_by_protocol, read_history
 from gan.system.run_folder import METRICS
 
 CHOICES = ("data", "model", "loss")
@@ -105,7 +105,7 @@ class Section:
 
 def build_sections(runs: Iterable[Run]) -> list[Section]:
     """Return a section per protocol, of the last checkpoints of runs; the protocol of most runs comes first."""
-    split = by_protocol(run for run in runs if run.checkpoint == "last")
+    split = group_by_protocol(run for run in runs if run.checkpoint == "last")
     ordered = sorted(split.items(), key=lambda item: -len(item[1]))
     styles: dict[str, tuple[str, str, str]] = {}
     return [build_section(str(i + 1), text, members, styles) for i, (text, members) in enumerate(ordered)]
@@ -114,7 +114,7 @@ def build_sections(runs: Iterable[Run]) -> list[Section]:
 def build_section(name: str, text: str, runs: list[Run], styles: dict[str, tuple[str, str, str]]) -> Section:
     """Return a protocol's section; cells keep their style of `styles`, by label, and new styles are added to it."""
     score = next(name for name in sorted(runs[0].floor) if name.startswith("fid"))
-    rows, members = build_table(runs, score), cells(runs)
+    rows, members = build_table(runs, score), group_by_cell(runs)
     ordered = list(rows["cell"][:-1])
     short, taken = shorten_names(members), set()
     for label in ordered:
@@ -151,7 +151,7 @@ def read_evaluations(run: Run, score: str) -> list[dict[str, float]]:
     """Return the evaluations during a run's training, [] if they were scored under another protocol than the run."""
     path = Path(run.name) / METRICS
     trained = json.loads(path.read_text(encoding="utf-8")).get("protocol") if path.is_file() else None
-    rows = history(path.parent) if trained == run.protocol else []
+    rows = read_history(path.parent) if trained == run.protocol else []
     return [row for row in rows if math.isfinite(row.get(score, math.nan))]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from gan.errors import InputError
-from gan.run.record import Run, cells
+from gan.run.record import Run, group_by_cell
 
 LEVEL = 0.95
 
@@ -62,7 +62,7 @@ def build_table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
     if score not in measured:
         raise InputError(f"--score {score}: must be one of the scores of these runs: {', '.join(measured)}")
     rows, reals, comparable = [], name_reals(runs), name_at_n_floor(runs, score)
-    for label, members in cells(runs).items():
+    for label, members in group_by_cell(runs).items():
         sample, low_high = list_scores(members, score), compute_interval(list_scores(members, score), kind)
         finished = [run for run in members if is_finished(run, score)]
         best = [run.best[score] for run in finished if score in run.best]
@@ -94,7 +94,7 @@ def compare_cells(runs: list[Run], score: str) -> pd.DataFrame:
     `p` is adjusted for the number of pairs (Holm 1979); `real` is "yes" if it is below 0.05. The 95% interval is of the
     pair's difference of means, unadjusted.
     """
-    samples = {label: list_scores(members, score) for label, members in cells(runs).items()}
+    samples = {label: list_scores(members, score) for label, members in group_by_cell(runs).items()}
     samples = {label: sample for label, sample in samples.items() if len(sample) > 1}
     rows = []
     for (a, first), (b, second) in itertools.combinations(samples.items(), 2):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gan.report.sections import Cell, Section, finite_or_inf
-from gan.run.display import label, number
+from gan.run.display import format_score, score_label
 
 COLUMN_TITLES = {
     "std": "standard deviation",
@@ -37,10 +37,10 @@ class Table(NamedTuple):
 def build_cell_table(section: Section) -> Table:
     """Return the table of `gan.report.statistics.build_table`: one row per cell, real images last."""
     titles = {
-        section.score: label(section.score),
-        f"{section.score} of best": f"{label(section.score)} of best checkpoint",
+        section.score: score_label(section.score),
+        f"{section.score} of best": f"{score_label(section.score)} of best checkpoint",
     }
-    titles[section.score_of_reals] = label(section.score_of_reals)
+    titles[section.score_of_reals] = score_label(section.score_of_reals)
     headers = [(titles.get(name, COLUMN_TITLES.get(name, name)), name not in TEXT_COLUMNS) for name in section.rows]
     by_label = {cell.label: cell for cell in section.cells}
     *rows, reals = section.rows.to_dict("records")
@@ -52,7 +52,7 @@ def build_run_table(section: Section) -> Table:
     """Return one row per run, best first: its cell, seed, cost and scores."""
     others = [name for name in section.runs[0].floor if name != section.score]
     scores = [section.score, "diverged", "images_seen", "minutes", *others]
-    names = ["cell", "seed", *(COLUMN_TITLES.get(name, label(name)) for name in scores), "folder"]
+    names = ["cell", "seed", *(COLUMN_TITLES.get(name, score_label(name)) for name in scores), "folder"]
     pairs = [(cell, run) for cell in section.cells for run in cell.runs]
     rows = []
     for cell, run in sorted(pairs, key=lambda pair: finite_or_inf(pair[1].scores.get(section.score))):
@@ -77,7 +77,7 @@ def build_entry(score: str, name: str, value: Any) -> Entry:
         return Entry(f"{value:,.1f}", repr(float(value)))
     whole = isinstance(value, int)
     measure = score if name.startswith((score, "std", "95%")) else name
-    return Entry(f"{value:,}" if whole else number(measure, float(value)), repr(value if whole else float(value)))
+    return Entry(f"{value:,}" if whole else format_score(measure, float(value)), repr(value if whole else float(value)))
 
 
 def find_best_by_choice(section: Section, group: str) -> list[tuple[str, Cell]]:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from gan.report.sections import Cell, Section
 from gan.report.statistics import compare_cells
-from gan.run.display import label, number
+from gan.run.display import format_score, score_label
 
 LONGEST_NAME = 45  # characters of a cell's name in a headline
 
@@ -12,7 +12,7 @@ LONGEST_NAME = 45  # characters of a cell's name in a headline
 def write_headline(section: Section) -> tuple[str, str]:
     """Return a sentence that names the best cell, and further ones on how certain that is."""
     finished = [cell for cell in section.cells if cell.fids]
-    name = label(section.score).replace(" ", "\N{NO-BREAK SPACE}")
+    name = score_label(section.score).replace(" ", "\N{NO-BREAK SPACE}")
     if not finished:
         return f"No run has a finite {name}.", "All of them diverged."
     best = finished[0]
@@ -34,10 +34,10 @@ def split_cell_name(short: str) -> tuple[str, str]:
 
 def format_fid(cell: Cell, score: str) -> str:
     """Return a cell's mean FID as text, with its standard deviation if there are two seeds or more."""
-    mean, n = number(score, cell.mean), len(cell.fids)
+    mean, n = format_score(score, cell.mean), len(cell.fids)
     if n == 1:
         return f"{mean} with one seed"
-    return f"{mean} ± {number(score, float(pd.Series(cell.fids).std()))} over {n} seeds"
+    return f"{mean} ± {format_score(score, float(pd.Series(cell.fids).std()))} over {n} seeds"
 
 
 def compare_to_next(best: Cell, following: Cell, section: Section) -> str:
@@ -52,7 +52,7 @@ def compare_to_next(best: Cell, following: Cell, section: Section) -> str:
     sign = 1 if row["cell"] == following.label else -1
     low, high = sorted((sign * row["95% low"], sign * row["95% high"]))
     verdict = "more than the luck of the seed" if row["real"] == "yes" else "not shown to be more than luck at this n"
-    span = f"95% interval {number(section.score, low)} to {number(section.score, high)} for this pair alone"
+    span = f"95% interval {format_score(section.score, low)} to {format_score(section.score, high)} for this pair alone"
     holm = f" adjusted for {len(pairs)} pairs" if len(pairs) > 1 else ""
     return f"{behind}. The difference is {verdict} ({span}; p of Welch’s test {row['p']:.2g}{holm})."  # noqa: RUF001
 
