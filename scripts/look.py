@@ -49,7 +49,8 @@ def find_warnings(data: ImageData) -> list[str]:
     if n["train"] < FEW_IMAGES:
         found.append(f"{n['train']:,} training images are few: use augment=diffaugment, and expect copies of them")
     if n["test"] < FEWEST_IMAGES:
-        found.append(f"{n['test']} test images are too few for scores, which need {FEWEST_IMAGES}; only metrics=none will run")
+        few = f"{n['test']} test images are too few for scores, which need {FEWEST_IMAGES}"
+        found.append(f"{few}; only metrics=none will run")
     if len(counts) > 1 and min(counts) < FEW_OF_A_CLASS:
         found.append(f"the class {data.classes[counts.index(min(counts))]} has only {min(counts)} training images")
     if min(counts) and max(counts) > UNEVEN * min(counts):
