@@ -26,6 +26,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.run.checks import require_steps
     from gan.run.config import prepare_config
     from gan.run.identity import connect, identify
+    from gan.run.implied_choices import describe_implied_choices
     from gan.run.resume import find_start
     from gan.system.console import quiet
 
@@ -34,7 +35,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    outputs.show_notes([*notes, data.summary, start.note])
+    outputs.show_notes([*notes, data.summary, describe_implied_choices(cfg), start.note])
     cfg = identify(cfg, data, start.record)
     gan = build_gan(cfg, network_shape(cfg, data))
     start.require_fit(gan, cfg)
