@@ -21,12 +21,12 @@ from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.extractors.fitting import accuracy, fit
 from gan.metrics.memorization import copying, nearest
-from gan.metrics.protocol import protocol_id
+from gan.metrics.protocol import hash_protocol
 from gan.metrics.real_statistics import extract, spread
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import load_plain, require_trusted
 from gan.run.build import build_data, build_scorer
-from gan.run.display import show
+from gan.run.display import print_scores
 from gan.run.generator import LoadedGenerator, load_generator
 from gan.system.console import plain_console, quiet
 from gan.system.run_folder import CONFIG
@@ -118,7 +118,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     found["scores"] = scorer.score(generator.network, data.latents.batches(z_seed), device)
     found |= scorer.describe()
     folder = run / "evaluations"
-    path = folder / f"{checkpoint.stem}-{protocol_id(scorer.protocol)}.json"
+    path = folder / f"{checkpoint.stem}-{hash_protocol(scorer.protocol)}.json"
     folder.mkdir(exist_ok=True)
     if arguments.neighbours:
         picture = path.with_suffix(".png")
@@ -131,7 +131,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
         found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plain_console().print(f"{checkpoint}, step {generator.step:,}", soft_wrap=True)
-    show(found)
+    print_scores(found)
     print(f"evaluation  {path}")
     if arguments.neighbours:
         print(f"neighbours  {picture} (samples, and below each row their nearest training images)")

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gan.run.cell import flat
+from gan.run.cell import flatten
 from tests.conftest import ROOT
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 40))
@@ -56,7 +56,7 @@ def keys(run):
     """All keys of the config, as `--cfg job` shows it."""
     status, text = run([*BASE, "penalty=r1", "schedule=linear", "--cfg", "job"])
     assert status == 0
-    return sorted(flat(yaml.safe_load(text)))
+    return sorted(flatten(yaml.safe_load(text)))
 
 
 def words_from(keys):

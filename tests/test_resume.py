@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import train
 from gan.errors import InputError
-from gan.run.command_line import complete_words
+from gan.run.command_line import complete_arguments
 from gan.system.files import write_whole
 from tests.conftest import NARROW
 from tests.test_train import command
@@ -61,16 +61,16 @@ def test_words_of_a_resumed_command(finished, tmp_path, monkeypatch):
     last, best = finished / "checkpoints" / "last.ckpt", finished / "checkpoints" / "best.ckpt"
     first = [word for word in config_of(finished)["overrides"] if not word.startswith("seed=")]
     place = ["ckpt_path=last", f"hydra.run.dir='{finished}'"]
-    assert complete_words([f"resume={finished}"]) == [*first, "seed=3", *place]
-    assert complete_words([f"ckpt_path='{last}'"]) == [*first, "seed=3", *place]
-    branch = complete_words([f"ckpt_path={best}", "optimizer.lr=1e-5"])
+    assert complete_arguments([f"resume={finished}"]) == [*first, "seed=3", *place]
+    assert complete_arguments([f"ckpt_path='{last}'"]) == [*first, "seed=3", *place]
+    branch = complete_arguments([f"ckpt_path={best}", "optimizer.lr=1e-5"])
     assert branch == [*first, "seed=3", f"ckpt_path={best}", "optimizer.lr=1e-5"]
-    assert complete_words(["loss=bce", "ckpt_path=last"]) == ["loss=bce", "ckpt_path=last"]
-    changed = complete_words([f"resume={finished}", "loss=bce", "seed=4"])
+    assert complete_arguments(["loss=bce", "ckpt_path=last"]) == ["loss=bce", "ckpt_path=last"]
+    changed = complete_arguments([f"resume={finished}", "loss=bce", "seed=4"])
     assert "loss=hinge" not in changed
     assert changed[-4:] == ["loss=bce", "seed=4", *place]
     monkeypatch.chdir(finished.parent)
-    assert complete_words([f"resume={finished.name}"])[-1] == f"hydra.run.dir='{finished.name}'"
+    assert complete_arguments([f"resume={finished.name}"])[-1] == f"hydra.run.dir='{finished.name}'"
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_words_of_a_resumed_command(finished, tmp_path, monkeypatch):
 )
 def test_a_resume_that_cannot_be_is_refused(finished, tmp_path, words, line):
     with pytest.raises(InputError) as caught:
-        complete_words([word.format(tmp=tmp_path, run=finished) for word in words])
+        complete_arguments([word.format(tmp=tmp_path, run=finished) for word in words])
     assert line.format(tmp=tmp_path) in str(caught.value)
 
 
 def test_a_run_without_a_checkpoint_is_not_resumed(copied):
     (copied / "checkpoints" / "last.ckpt").unlink()
     with pytest.raises(InputError, match=r"last.ckpt is missing; the run ended before its first checkpoint"):
-        complete_words([f"resume={copied}"])
+        complete_arguments([f"resume={copied}"])
 
 
 def test_another_model_is_refused(configure, copied):

@@ -20,7 +20,7 @@ import train
 from gan import tracking
 from gan.report.page import page
 from gan.report.statistics import table
-from gan.run.record import as_run, by_protocol, cells, history, local_runs
+from gan.run.record import build_run, find_runs, group_by_cell, group_by_protocol, read_history
 from gan.system import wandb_server
 from scripts.report import publish
 from tests.stub import KEY, WANDB, Recorder, needs_stub
@@ -77,7 +77,7 @@ def test_an_offline_run_holds_config_group_choices_metrics_and_images(configure,
     train.train(configure(*SMALL, "loss=hinge", "seed=3"))
     (folder,) = folders(offline)
     run = read(folder)
-    (local,) = local_runs([offline / "run"])
+    (local,) = find_runs([offline / "run"])
     assert CELL.fullmatch(run["group"])
     assert (run["project"], run["group"]) == ("gan-sweeps", local.cell)
     assert (run["name"], run["tags"]) == (f"{local.cell}-seed3", ["mnist_5k", "mlp", "hinge"])
@@ -154,9 +154,9 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
         for run in runs
     ]
     assert rows[0] == rows[1] == [(10, 640), (20, 1280)]
-    (part,) = by_protocol(as_run(*found) for found in wandb_server.scored_runs(project)).values()
-    local = by_protocol(local_runs([tmp_path]))
-    assert list(local) == list(by_protocol(part))
+    (part,) = group_by_protocol(build_run(*found) for found in wandb_server.scored_runs(project)).values()
+    local = group_by_protocol(find_runs([tmp_path]))
+    assert list(local) == list(group_by_protocol(part))
     rows = table(part, "fid_200").set_index("cell")
     assert rows.loc["mnist_5k-mlp-bce", "n"] == 2
     for local_run in next(iter(local.values())):
@@ -274,7 +274,7 @@ def test_a_server_that_is_killed_in_mid_run_loses_nothing(stub, configure, tmp_p
     (run,) = stub.dump()["runs"]
     rows = [row for row in run["history"] if "fid_200" in row]
     assert [row["trainer/global_step"] for row in rows] == [10, 20]
-    for row, own in zip(rows, history(tmp_path / "run"), strict=True):
+    for row, own in zip(rows, read_history(tmp_path / "run"), strict=True):
         assert {key: row[key] for key in own if key != "step"} == pytest.approx(
             {key: value for key, value in own.items() if key != "step"}, rel=1e-5
         )
@@ -295,7 +295,7 @@ def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, m
             machine = urlsplit(recorder.url).netloc
             (offline / ".netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
         train.train(configure(*SMALL, "trainer.max_steps=2"))
-        (offline / "run" / "report.html").write_text(page(local_runs([offline]), "runs"))
+        (offline / "run" / "report.html").write_text(page(find_runs([offline]), "runs"))
         publish("gan-sweeps", None)
         wandb.teardown()
     files = [path for path in offline.rglob("*") if path.is_file() and path.name != ".netrc"]
@@ -316,6 +316,6 @@ def test_two_rates_are_two_groups_and_two_rows(configure, offline):
         )
     groups = [read(next((offline / str(i) / "wandb").glob("offline-run-*")))["group"] for i in range(3)]
     assert groups[0] != groups[1] == groups[2]
-    found = cells(local_runs([offline]))
+    found = group_by_cell(find_runs([offline]))
     assert [len(members) for members in found.values()] == [1, 2]
     assert {run.cell for members in found.values() for run in members} == set(groups)

@@ -52,8 +52,8 @@ class Cost(RunCallback):
         self.steps += 1
         if self.steps == self.wanted:
             self.run.cost = {
-                "generator_parameters": parameters(pl_module.generator),
-                "discriminator_parameters": parameters(pl_module.discriminator),
+                "generator_parameters": count_parameters(pl_module.generator),
+                "discriminator_parameters": count_parameters(pl_module.discriminator),
                 "flops_per_step": self.counter.total // self.steps,
             }
             tracking.summarise(trainer.logger, self.run.cost)
@@ -72,6 +72,6 @@ class Cost(RunCallback):
             self.counting = False
 
 
-def parameters(network: nn.Module) -> int:
+def count_parameters(network: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

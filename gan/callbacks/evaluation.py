@@ -14,7 +14,7 @@ from torch import Tensor
 from gan.callbacks.run_state import RunCallback
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
-from gan.metrics.protocol import protocol_id
+from gan.metrics.protocol import hash_protocol
 from gan.metrics.scorer import Scorer
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, HISTORY
@@ -49,7 +49,7 @@ class Evaluation(RunCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.training = time.monotonic() - self.run.seconds, True  # after the seconds before a resume
         if self.folder and trainer.is_global_zero:
-            forget_after(self.folder / HISTORY, trainer.global_step)
+            truncate_history(self.folder / HISTORY, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.run.seconds, self.training = self.elapsed(), False
@@ -83,7 +83,7 @@ class Evaluation(RunCallback):
         axes = {"step": self.run.evaluated_at, "images_seen": int(pl_module.images_seen), "seconds": self.elapsed()}
         pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
         if self.folder and trainer.is_global_zero:
-            forget_after(self.folder / HISTORY, trainer.global_step - 1)  # a run killed as it ended scores once more
+            truncate_history(self.folder / HISTORY, trainer.global_step - 1)  # killed as it ended, a run scores again
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(axes | self.scores) + "\n")
 
@@ -99,7 +99,7 @@ class Evaluation(RunCallback):
 
     def measure(self) -> str:
         """Return what `best` is the best of: the objective and its protocol."""
-        return f"{self.objective}, protocol {protocol_id(self.scorer.protocol)}" if self.scorer else ""
+        return f"{self.objective}, protocol {hash_protocol(self.scorer.protocol)}" if self.scorer else ""
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}
@@ -110,7 +110,7 @@ class Evaluation(RunCallback):
             self.best = state_dict["best"]
 
 
-def forget_after(path: Path, step: int) -> None:
+def truncate_history(path: Path, step: int) -> None:
     """Drop the evaluations after a step from a history: the run, resumed from that step, makes them again."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]

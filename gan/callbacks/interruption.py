@@ -67,7 +67,7 @@ class Interruption(RunCallback):
 
     def heed(self, trainer: Trainer) -> None:
         """Do what the signals ask for that have come to any process; all have to call it."""
-        urgency = 0 if not self.received else 1 if self.received == {signal.SIGTERM} and stops_early() else 2
+        urgency = 0 if not self.received else 1 if self.received == {signal.SIGTERM} and scores_on_sigterm() else 2
         urgency = find_largest(urgency, trainer.strategy.root_device)
         if urgency == 2:
             self.saving = True
@@ -89,14 +89,14 @@ class Interruption(RunCallback):
         self.taken_over = {}
 
 
-def stops_early() -> bool:
+def scores_on_sigterm() -> bool:
     """Whether SIGTERM means that this run is to be scored as it is: not where Slurm or a multirun ends it."""
     if "WANDB_SWEEP_ID" in os.environ:
-        return "SLURM_JOB_ID" not in os.environ or keeps_its_machine()
+        return "SLURM_JOB_ID" not in os.environ or keeps_allocation()
     return "SLURM_JOB_ID" not in os.environ and HydraConfig.get().mode != RunMode.MULTIRUN
 
 
-def keeps_its_machine() -> bool:
+def keeps_allocation() -> bool:
     """Whether Slurm lets this job be, so that a signal came from an agent."""
     job = subprocess.run(["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
     return "JobState=RUNNING" in job.stdout and not re.search(r"PreemptTime=\d", job.stdout)

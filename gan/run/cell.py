@@ -44,22 +44,22 @@ WORDS = {  # by which people tell settings apart, beside the penalties
 }
 
 
-def cell_name(config: Mapping[str, Any]) -> str:
+def name_cell(config: Mapping[str, Any]) -> str:
     """Return the name of a run's cell: data-model-loss, some of its settings, and a hash of all.
 
     A run that has started knows it as `choices.cell`. At most 100 letters, digits and any of `_.-`, as artifacts of
     W&B allow.
     """
     chosen = [str(config["choices"].get(name, "")) for name in CHOICES]
-    told = setting(config)
-    digest = hashlib.sha256(json.dumps([chosen, comparable(told)], sort_keys=True, default=str).encode())
-    head = "-".join([*chosen, *words(told)])
+    told = select_setting(config)
+    digest = hashlib.sha256(json.dumps([chosen, unify_numbers(told)], sort_keys=True, default=str).encode())
+    head = "-".join([*chosen, *describe_setting(told)])
     return f"{safe(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
 
 
-def setting(config: Mapping[str, Any]) -> dict[str, Any]:
+def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was told to do, flat, without what is incidental; what both players share is named once."""
-    told = {name: value for name, value in flat(config).items() if not is_incidental(name)}
+    told = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
     for name in FILES:
         if isinstance(told.get(name), str):
             told[name] = PurePath(told[name]).name
@@ -77,7 +77,7 @@ def is_incidental(name: str) -> bool:
     return any(".".join(above[: i + 1]) in INCIDENTAL for i in range(len(above)))
 
 
-def words(told: dict[str, Any]) -> list[str]:
+def describe_setting(told: dict[str, Any]) -> list[str]:
     """Return the settings that a cell's name spells out."""
     shown = {word: told[name] for name, word in WORDS.items() if name in told and told[name] not in (-1, None)}
     for name, value in sorted(told.items()):
@@ -85,24 +85,28 @@ def words(told: dict[str, Any]) -> list[str]:
         penalty, _, option = rest.partition(".")
         if group == "penalty" and option in ("weight", "gamma"):
             shown[penalty] = value
-    return [f"{word}_{number(value)}" for word, value in shown.items()]
+    return [f"{word}_{format_number(value)}" for word, value in shown.items()]
 
 
-def number(value: Any) -> str:
+def format_number(value: Any) -> str:
     """Return a number in letters that a name may hold."""
     return f"{value:g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
-def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return a nested config with dotted keys."""
-    parts = (flat(v, f"{above}{k}.") if isinstance(v, Mapping) and v else {f"{above}{k}": v} for k, v in config.items())
-    return {name: value for part in parts for name, value in part.items()}
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        found |= (
+            flatten(value, f"{above}{name}.") if isinstance(value, Mapping) and value else {f"{above}{name}": value}
+        )
+    return found
 
 
-def comparable(value: Any) -> Any:
+def unify_numbers(value: Any) -> Any:
     """Return nested values with whole numbers as ints: 1.0 is 1, as it is for servers that send JSON."""
     if isinstance(value, Mapping):
-        return {name: comparable(part) for name, part in value.items()}
+        return {name: unify_numbers(part) for name, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [comparable(part) for part in value]
+        return [unify_numbers(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

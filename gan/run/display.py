@@ -18,7 +18,7 @@ NAMES = {
 }
 
 
-def show(run: dict[str, Any]) -> None:
+def print_scores(run: dict[str, Any]) -> None:
     """Print a run's scores beside those of its best checkpoint and of real images, and how they were measured."""
     console = plain_console()
     scores, best, floor = run["scores"], run.get("best") or {}, run.get("floor", {})
@@ -35,8 +35,8 @@ def show(run: dict[str, Any]) -> None:
     for name, value in scores.items():
         if name != "diverged" or value:
             others = [other for other in (best.get("scores"), at_n_floor, floor) if other]
-            beside = [number(name, other[name]) if name in other else "" for other in others]
-            table.add_row(label(name), number(name, value), *beside)
+            beside = [format_score(name, other[name]) if name in other else "" for other in others]
+            table.add_row(score_label(name), format_score(name, value), *beside)
     console.print(table)
     if "protocol" in run:
         text = (
@@ -50,7 +50,7 @@ def show(run: dict[str, Any]) -> None:
         console.print(text, soft_wrap=True)
 
 
-def show_run(number: int, name: str, job: JobReturn) -> None:
+def print_result(number: int, name: str, job: JobReturn) -> None:
     """Print how a run of a multirun has ended: with its value, or why it failed."""
     value = job._return_value
     words = " ".join([type(value).__name__, *str(value).splitlines()[:1]]) if job.status == JobStatus.FAILED else value
@@ -58,31 +58,31 @@ def show_run(number: int, name: str, job: JobReturn) -> None:
     plain_console().print("  ".join(filter(None, [f"run {number}", name, ending])), soft_wrap=True)
 
 
-def differing(runs: Sequence[Sequence[str]]) -> list[list[str]]:
+def varying_overrides(runs: Sequence[Sequence[str]]) -> list[list[str]]:
     """Return of each run's overrides those that not all runs share."""
     same = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
     return [[word for word in words if word not in same] for words in runs]
 
 
-def apart(runs: Sequence[Sequence[str]]) -> list[str]:
+def name_by_overrides(runs: Sequence[Sequence[str]]) -> list[str]:
     """Return of each run's overrides what sets it apart from the others, in a line."""
-    return [" ".join(words) for words in differing(runs)]
+    return [" ".join(words) for words in varying_overrides(runs)]
 
 
-def show_places(places: dict[str, list]) -> None:
+def print_files(places: dict[str, list]) -> None:
     """Print where the run's files lie."""
     for name, found in places.items():
         for place in found:
             plain_console().print(f"{name:<11} {place}", soft_wrap=True)
 
 
-def label(name: str) -> str:
+def score_label(name: str) -> str:
     """Return a score's name as people write it: fid_2k_best as "FID 2k, best so far"."""
     words = name.replace("_best", ", best so far").replace("_", " ")
     return NAMES.get(name) or ("FID" + words[3:] if name.startswith("fid") else words.capitalize())
 
 
-def short(value: Any, form: str = "{:.3g}") -> str:
+def format_parameter(value: Any, form: str = "{:.3g}") -> str:
     """Return a parameter with as many digits as one reads; strings that are such numbers, too."""
     if isinstance(value, str) and re.fullmatch(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-?\d+", value):
         value = float(value)
@@ -97,7 +97,7 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def number(name: str, value: float) -> str:
+def format_score(name: str, value: float) -> str:
     """Return a score with its unit and as many digits as it is worth."""
     if name == "diverged":
         return "yes" if value else "no"

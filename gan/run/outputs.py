@@ -15,30 +15,30 @@ from safetensors.torch import save
 from gan import tracking
 from gan.callbacks.evaluation import Evaluation
 from gan.gan import GAN
-from gan.metrics.protocol import PROTOCOL_ID, protocol_id
+from gan.metrics.protocol import PROTOCOL_ID, hash_protocol
 from gan.metrics.scorer import Scorer
 from gan.run.command_line import OVERRIDES
-from gan.run.display import show, show_places
+from gan.run.display import print_files, print_scores
 from gan.run.generator import load_checkpoint
-from gan.run.resume import recorded_words
+from gan.run.resume import task_overrides
 from gan.system.console import plain_console
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, LAST, METRICS
 
 
-def show_notes(notes: Iterable[str | None]) -> None:
+def print_notes(notes: Iterable[str | None]) -> None:
     """Print what a run found at its start, once for all its processes."""
     if not rank_zero_only.rank:
         for note in filter(None, notes):
             plain_console().print(note, soft_wrap=True)
 
 
-def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
+def write_config(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
     """Return a run's whole config; leave it in the run's folder, and what builds its generator beside it.
 
     It holds the overrides of the command.
     """
-    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()}
+    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: task_overrides()}
     if rank_zero_only.rank:
         return config
     run_dir = Path(cfg.run_dir)
@@ -48,7 +48,7 @@ def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dic
     return config
 
 
-def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
+def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
     """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
     scorer = evaluation.scorer
     trainer.save_checkpoint(run_dir / LAST)
@@ -63,17 +63,17 @@ def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) ->
         run |= scorer.describe()
         run["best"] = {} if evaluation.run.stops_early else score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
-        leave(run, trainer, gan, evaluation, run_dir)
+        write_outputs(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
 
 
-def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
+def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
     """Write a run's generator and numbers to its folder, to W&B and to the terminal."""
     generator, scorer = run_dir / GENERATOR, evaluation.scorer
     weights = {name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}
     write_whole(generator, save(weights))
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
-    stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
+    stamp = {PROTOCOL_ID: hash_protocol(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
     tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
@@ -81,13 +81,15 @@ def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluatio
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
     if evaluation.run.is_trial:  # its study shows how it ends
         return
-    show(run)
+    print_scores(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
     places = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
-    show_places(places | {"W&B": tracking.where(trainer.logger)})
+    print_files(places | {"W&B": tracking.where(trainer.logger)})
 
 
-def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:
+def get_objectives(
+    scores: dict[str, Any], objective: str | None, second: str | None
+) -> float | tuple[float, ...] | None:
     """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for.
 
     A run that diverged before its first evaluation has no second value; it is inf.

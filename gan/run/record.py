@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.metrics.protocol import PROTOCOL, protocol_id
-from gan.run.cell import cell_name, comparable, setting
+from gan.metrics.protocol import PROTOCOL, hash_protocol
+from gan.run.cell import name_cell, select_setting, unify_numbers
 from gan.system.run_folder import CONFIG, HISTORY, METRICS
 
 
@@ -37,15 +37,15 @@ class Run:
     @property
     def setting(self) -> dict[str, Any]:
         """What the run was told to do, flat, without what is incidental."""
-        return setting(self.config)
+        return select_setting(self.config)
 
     @property
     def cell(self) -> str:
         """The name of the run's cell: what it called itself, or what its config amounts to."""
-        return self.config["choices"].get("cell") or cell_name(self.config)
+        return self.config["choices"].get("cell") or name_cell(self.config)
 
 
-def history(folder: Path) -> list[dict[str, float]]:
+def read_history(folder: Path) -> list[dict[str, float]]:
     """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
     path, rows = folder / HISTORY, {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -55,7 +55,7 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [rows[step] for step in sorted(rows)]
 
 
-def local_runs(folders: Iterable[Path]) -> list[Run]:
+def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Return all scored runs at or below folders, and their later evaluations; raise InputError for none."""
     found = []
     for folder in folders:
@@ -67,19 +67,19 @@ def local_runs(folders: Iterable[Path]) -> list[Run]:
             run = json.loads((here / METRICS).read_text(encoding="utf-8"))
             if "protocol" not in run:
                 continue
-            found.append(as_run(str(here), config, run))
+            found.append(build_run(str(here), config, run))
             facts = {name: run["scores"][name] for name in ("images_seen", "seconds")}
             for path in sorted((here / "evaluations").glob("*.json")):
                 again = json.loads(path.read_text(encoding="utf-8"))
                 again["scores"] |= facts if again["checkpoint"] == "last" else {}
                 if (again["checkpoint"], again["protocol"]) != ("last", run["protocol"]):
-                    found.append(as_run(str(here), config, again))
+                    found.append(build_run(str(here), config, again))
     if not found:
         raise InputError(f"{', '.join(map(str, folders))}: no finished, scored run below; a run leaves {METRICS} there")
     return found
 
 
-def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
+def build_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
     """Return a run of what its files or its W&B summary say."""
     best = (run.get("best") or {}).get("scores", {})
     at_n_floor = {"n_floor": run.get("n_floor") or None, "at_n_floor": run.get("at_n_floor") or {}}
@@ -87,16 +87,16 @@ def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
     return Run(name, config, *parts, **at_n_floor)
 
 
-def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def group_by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
     """Return runs by what their scores mean, in words and by a hash of the whole protocol."""
     parts = defaultdict(list)
     for run in runs:
         text = PROTOCOL.format(**run.protocol)
-        parts[f"{run.checkpoint} checkpoint; {text}; protocol {protocol_id(run.protocol)}"].append(run)
+        parts[f"{run.checkpoint} checkpoint; {text}; protocol {hash_protocol(run.protocol)}"].append(run)
     return dict(parts)
 
 
-def cells(runs: list[Run]) -> dict[str, list[Run]]:
+def group_by_cell(runs: list[Run]) -> dict[str, list[Run]]:
     """Return runs that differ in their seed only, by data-model-loss and the settings that set their cell apart here.
 
     Of two runs of the same seed the later named counts.
@@ -111,7 +111,9 @@ def cells(runs: list[Run]) -> dict[str, list[Run]]:
     labels = {}
     for group, settings in groups.items():
         names = sorted(set().union(*settings.values()))
-        varying = [name for name in names if len({repr(comparable(told.get(name))) for told in settings.values()}) > 1]
+        varying = [
+            name for name in names if len({repr(unify_numbers(told.get(name))) for told in settings.values()}) > 1
+        ]
         for cell, told in settings.items():
             label = " ".join([group, *(f"{name}={told.get(name)}" for name in varying)])
             labels[cell] = f"{label} {cell[-8:]}" if label in labels.values() else label
