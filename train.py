@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from gan import launch, search  # noqa: F401, both register plugins with Hydra
-from gan.errors import exit_in_one_line
+from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
 from gan.run.threads import choose_threads
@@ -20,7 +20,6 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from pytorch_lightning import seed_everything
 
     from gan import tracking
-    from gan.errors import Diverged
     from gan.run import outputs
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.checks import require_steps

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from gan.run.command_line import get_key
-from gan.run.config import show_value
+from gan.run.config import format_value
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RECIPES = ("experiment", "hparams_search")  # set many things at once, which is what they are chosen for
@@ -43,7 +43,7 @@ def describe_implied_choices(cfg: DictConfig) -> str | None:
                         brought_by[key] = word
     settings = {word: [key for key in brought_by if brought_by[key] == word] for word in words}
     lines = [
-        f"{word} brings {', '.join(f'{key}={show_value(actual[key])}' for key in brought)}"
+        f"{word} brings {', '.join(f'{key}={format_value(actual[key])}' for key in brought)}"
         for word, brought in settings.items()
         if brought
     ]
