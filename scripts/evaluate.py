@@ -24,10 +24,11 @@ from gan.metrics.memorization import copying, nearest
 from gan.metrics.protocol import hash_protocol
 from gan.metrics.real_statistics import extract, spread
 from gan.metrics.scorer import Scorer
-from gan.run.allowlist import load_plain, require_trusted
+from gan.run.allowlist import require_trusted
 from gan.run.build import build_data, build_scorer
 from gan.run.display import print_scores
 from gan.run.generator import LoadedGenerator, load_generator
+from gan.run.untrusted import load_plain
 from gan.system.console import plain_console, quiet
 from gan.system.run_folder import CONFIG
 
@@ -153,7 +154,11 @@ def main() -> None:
         "--neighbors", "--neighbours", action="store_true", help="look for copies of training images, and draw them"
     )
     parser.add_argument("--cas", action="store_true", help="train a classifier on samples and test it on real images")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="device to compute on (default: %(default)s)",
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="other values for the run's config, such as data.root=PATH"
     )

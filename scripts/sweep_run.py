@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        print(__doc__)
+        return
     if len(sys.argv) < 2 or not sys.argv[-1].startswith("{"):
         sys.exit(f"{__doc__}\nerror: the last argument must be the parameters as JSON")
     with exit_in_one_line():

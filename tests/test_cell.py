@@ -16,6 +16,7 @@ INCIDENTAL = [
     ["run_dir=/elsewhere/run", "data_dir=/elsewhere/data", "cache_dir=null"],
     ["+data.num_workers=2", "trainer.accelerator=auto", "trainer.log_every_n_steps=7"],
     ["ckpt_path=last", "second_objective=seconds", "logger=wandb", "logger.project=other"],
+    ["+study=random-mnist", "+trial=3"],
     ["+trainer.enable_progress_bar=false", "+trainer.deterministic=true"],
 ]
 ACTING = [
@@ -62,6 +63,12 @@ def config(configure):
         return OmegaConf.to_container(prepare_config(configure(*own, *overrides)))
 
     return resolved
+
+
+def test_a_name_tells_the_budget_that_is_set(config):
+    name = name_cell(config("trainer.max_epochs=3", "trainer.max_steps=-1"))
+    assert "-epochs_3-" in name
+    assert "steps_" not in name
 
 
 @pytest.mark.parametrize("overrides", INCIDENTAL, ids=" ".join)

@@ -142,6 +142,19 @@ def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_
     assert named("ckpt_path=last").logger.id == "given"
 
 
+def test_a_resumed_run_is_known_by_the_folder_of_an_offline_one(named, tmp_path):
+    folder = tmp_path / "run" / "wandb" / "offline-run-20261126_010101-a-b-1"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / "wandb" / "latest-run").symlink_to(folder)
+    assert named("ckpt_path=last").logger.id == "a-b-1"
+
+
+def test_a_tag_has_no_more_letters_than_wandb_takes(configure, offline):
+    cfg = prepare_logger(prepare_config(configure("model=mlp", "logger=wandb")))
+    cfg.choices.model = "x" * 70
+    assert list(identify_run(cfg, DATA, {}).logger.tags) == ["mnist_5k", "x" * 64, "bce"]
+
+
 def test_several_runs_that_go_on_from_one_checkpoint_are_several(named, tmp_path):
     last = leave(tmp_path / "other", "abc")
     several = ["hydra.mode=MULTIRUN", "+hydra.job.num=0"]

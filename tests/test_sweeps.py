@@ -166,6 +166,7 @@ def test_an_agents_parameters_exist_and_act(configure, fixed, given, expected):
         ({"model": ["mlp"], "discriminator_norm": ["batch", "layer"]}, "discriminator_norm"),
         ({"model": ["mlp", "dcgan"], "discriminator_norm": ["batch", "layer"]}, None),
         ({"loss": ["bce", "hinge"], "seed": [0, 1], "optimizer.lr": [1, 2]}, None),
+        ({"optimizer.lr": [1, 1.0, 2]}, None),
         ({"loss": ["bce", "no_such_loss"]}, None),  # Hydra says what is wrong
     ],
 )

@@ -1,6 +1,7 @@
 """What W&B gets: read back from the offline folder, and from a server where WANDB_BASE_URL names one."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from wandb.proto import wandb_internal_pb2
 
 import train
 from gan import tracking
+from gan.metrics.protocol import hash_protocol
 from gan.report.page import page
 from gan.report.statistics import table
 from gan.run.record import build_run, find_runs, group_by_cell, group_by_protocol, read_history
@@ -171,19 +173,57 @@ def test_a_disabled_run_leaves_nothing_and_ends_well(configure, offline):
     assert not folders(offline)
 
 
+def end_service():
+    """Kill the process of W&B, as Slurm does."""
+    commands = {child: " ".join(child.cmdline()) for child in psutil.Process().children()}
+    (service,) = (child for child, words in commands.items() if "wandb" in words and "wandb_stub" not in words)
+    service.kill()
+    service.wait()
+
+
+@needs_stub
+def test_a_new_run_goes_on_as_itself_after_slurm_has_ended_the_process_of_wandb(stub, tmp_path):
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="abc", resume="never")
+    with tracking.run(logger, {"seed": 0}):
+        end_service()
+        logger.log_metrics({"loss": 2.0}, step=2)
+    (run,) = stub.dump()["runs"]
+    assert (run["id"], run["state"]) == ("abc", "finished")
+    assert [row["loss"] for row in run["history"] if "loss" in row] == [2]
+
+
 @pytest.mark.parametrize("end", [tracking.Preempted("now"), ValueError("wrong"), None])
 def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(offline, tmp_path, end):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
     with suppress(type(end) if end else ZeroDivisionError), tracking.run(logger, {"seed": 0}):
-        (service,) = (child for child in psutil.Process().children() if "wandb" in " ".join(child.cmdline()))
-        service.kill()
-        service.wait()
+        end_service()
         if end:
             raise end
     wandb.teardown()
     *_, last = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime_ns)
     codes = {record.exit.exit_code for record in records(next(last.glob("*.wandb"))) if record.HasField("exit")}
     assert codes == {1 if end else 0}
+
+
+@pytest.mark.parametrize("error", [tracking.Preempted("now"), ValueError("wrong")])
+def test_only_a_preempted_run_is_marked_as_one(offline, tmp_path, error):
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
+    with pytest.raises(type(error)), tracking.run(logger, {"seed": 0}):
+        raise error
+    wandb.teardown()
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    kinds = {record.WhichOneof("record_type") for record in records(next(folder.glob("*.wandb")))}
+    assert ("preempting" in kinds) == isinstance(error, tracking.Preempted)
+
+
+def test_numbers_that_json_does_not_have_come_back_as_they_were():
+    values = {"fid": math.inf, "best": {"kid": -math.inf, "n": 1}, "speed": math.nan}
+    sent = tracking.jsonable(values)
+    assert sent == {"fid": "Infinity", "best": {"kid": "-Infinity", "n": 1}, "speed": "NaN"}
+    assert math.isnan(wandb_server.plain(sent)["speed"])
+    assert {name: part for name, part in wandb_server.plain(sent).items() if name != "speed"} == {
+        name: part for name, part in values.items() if name != "speed"
+    }
 
 
 @pytest.mark.parametrize("group", ["R1, day 2", "ablation/größer: [/x]"])
@@ -246,7 +286,8 @@ def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
         file.write_text(str(fid))
         facts = {"fid_best": fid, "protocol": {"n_fakes": n_fakes}}
         with tracking.run(logger, {}):
-            tracking.summarise(logger, facts | {"protocol_id": tracking.protocol_id(facts["protocol"])})
+            facts["protocol_id"] = hash_protocol(facts["protocol"])
+            tracking.summarise(logger, facts)
             tracking.log_generator(logger, [file], "fid", facts)
     filed = [(found["name"], "best" in found["aliases"]) for found in stub.dump()["artifacts"]]
     assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]

@@ -18,6 +18,7 @@ from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError, reason
 from gan.gan import GAN
 from gan.run.generator import load_generator
+from gan.run.outputs import get_objectives
 from tests.conftest import NARROW, ROOT
 
 
@@ -88,6 +89,14 @@ def test_a_diverged_run_returns_inf_and_says_so(configure, tmp_path, monkeypatch
     monkeypatch.setattr(GAN, poisoned, poison)
     assert train.train(configure("trainer.log_every_n_steps=5", *NARROW["dcgan"])) == math.inf
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]["diverged"]
+
+
+def test_a_diverged_run_keeps_its_best_score_and_has_no_second_value_of_its_own():
+    evaluation = Evaluation(None, objective=None)
+    evaluation.objective, evaluation.best = "fid", 3.0
+    evaluation.record_divergence("the generator's samples are not finite")
+    assert evaluation.scores == {"fid": math.inf, "fid_best": 3.0}
+    assert get_objectives(evaluation.scores, "fid", "kid") == (math.inf, math.inf)
 
 
 def test_the_best_score_survives_a_resume():

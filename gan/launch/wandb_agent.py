@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from gan.errors import InputError
-from gan.run.allowlist import require_parameter
 from gan.run.command_line import quote_value
+from gan.run.untrusted import require_parameter
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}

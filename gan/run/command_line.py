@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.run.allowlist import is_setting, load_plain
+from gan.run.untrusted import is_setting, load_plain
 from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # in a run's config: the words that it was started with

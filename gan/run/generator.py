@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gan.errors import InputError
-from gan.run.allowlist import GENERATORS, load_plain, require_trusted
+from gan.run.allowlist import GENERATORS, require_trusted
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
+from gan.run.untrusted import load_plain
 from gan.system.run_folder import GENERATOR
 
 

@@ -1,4 +1,4 @@
-"""What a finished run leaves: its generator, metrics.json, and a table on the terminal."""
+"""A run's outputs: config.yaml at its start; generator, metrics.json, W&B summary and a table at its end."""
 
 import copy
 import json
@@ -27,16 +27,16 @@ from gan.system.run_folder import BEST, CONFIG, GENERATOR, LAST, METRICS
 
 
 def print_notes(notes: Iterable[str | None]) -> None:
-    """Print what a run found at its start, once for all its processes."""
+    """Print a run's notes at its start, from the first process only."""
     if not rank_zero_only.rank:
         for note in filter(None, notes):
             plain_console().print(note, soft_wrap=True)
 
 
 def write_config(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
-    """Return a run's whole config; leave it in the run's folder, and what builds its generator beside it.
+    """Write the resolved config, with the command's overrides, and the generator's recipe; return the config.
 
-    It holds the overrides of the command.
+    `shape` and `classes` are part of the recipe, from which `load_generator` builds the network without the data.
     """
     config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: task_overrides()}
     if rank_zero_only.rank:
@@ -49,7 +49,7 @@ def write_config(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str])
 
 
 def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
-    """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
+    """Save the last checkpoint, score the best one, write all outputs, and return the last scores and the cost."""
     scorer = evaluation.scorer
     trainer.save_checkpoint(run_dir / LAST)
     facts = {
@@ -68,7 +68,7 @@ def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path
 
 
 def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
-    """Write a run's generator and numbers to its folder, to W&B and to the terminal."""
+    """Write the EMA generator and all numbers to the run's folder and to W&B, and print them unless a study does."""
     generator, scorer = run_dir / GENERATOR, evaluation.scorer
     weights = {name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}
     write_whole(generator, save(weights))
@@ -79,28 +79,28 @@ def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: E
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
-    if evaluation.run.is_trial:  # its study shows how it ends
+    if evaluation.run.is_trial:
         return
     print_scores(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
-    places = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
-    print_files(places | {"W&B": tracking.where(trainer.logger)})
+    files = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
+    print_files(files | {"W&B": tracking.where(trainer.logger)})
 
 
 def get_objectives(
     scores: dict[str, Any], objective: str | None, second: str | None
 ) -> float | tuple[float, ...] | None:
-    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for.
+    """Return what a sweeper minimizes: the objective (None if there is none), or both objectives of a run.
 
-    A run that diverged before its first evaluation has no second value; it is inf.
+    The second one is inf for a run that diverged before its first evaluation.
     """
     return (scores[objective], float(scores.get(second, math.inf))) if second else scores.get(objective)
 
 
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:
-    """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
+    """Score the best checkpoint's EMA generator on new samples: the score it was selected by is biased low.
 
-    Returns its step, scores and protocol; nothing for a run that has no best checkpoint.
+    Returns its step, scores and protocol; an empty dict for a run without a best checkpoint.
     """
     if not path.is_file():
         return {}
