@@ -24,7 +24,7 @@ from gan.report.page import page
 from gan.report.statistics import table
 from gan.run.record import build_run, find_runs, group_by_cell, group_by_protocol, read_history
 from gan.system import wandb_server
-from scripts.report import publish
+from scripts.report import create_wandb_report
 from tests.stub import KEY, WANDB, Recorder, needs_stub
 from tests.test_train import NARROW
 
@@ -337,7 +337,7 @@ def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, m
             (offline / ".netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
         train.train(configure(*SMALL, "trainer.max_steps=2"))
         (offline / "run" / "report.html").write_text(page(find_runs([offline]), "runs"))
-        publish("gan-sweeps", None)
+        create_wandb_report("gan-sweeps", None)
         wandb.teardown()
     files = [path for path in offline.rglob("*") if path.is_file() and path.name != ".netrc"]
     assert {".ckpt", ".yaml", ".json", ".log", ".wandb", ".html"} <= {path.suffix for path in files}
