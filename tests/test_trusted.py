@@ -191,7 +191,7 @@ def test_the_commands_refuse_in_one_line(finished, calls, tmp_path):
 
 def test_checkpoints_are_read_as_weights(finished, marker, tmp_path):
     for name in ("evil.pt", "evil.ckpt"):
-        with pytest.raises(InputError, match="is no checkpoint"):
+        with pytest.raises(InputError, match="not a checkpoint"):
             load_generator(finished, tmp_path / name)
     shutil.copy(tmp_path / "evil.pt", finished / "generator.safetensors")
     with pytest.raises(Exception, match="header"):
