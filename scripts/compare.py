@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from gan.errors import InputError
-from gan.report.statistics import differences, table
+from gan.report.statistics import build_table, compare_cells
 from gan.run.record import build_run, find_runs, group_by_protocol
 
 FORMATS = (".csv", ".md", ".tex")
@@ -73,7 +73,7 @@ def print_comparison(arguments: argparse.Namespace) -> None:
     for text, members in parts.items():
         names = {name for run in members for name in run.floor}
         score = arguments.score or next(name for name in sorted(names) if name.startswith("fid"))
-        rows, pairs = table(members, score, arguments.interval), differences(members, score)
+        rows, pairs = build_table(members, score, arguments.interval), compare_cells(members, score)
         print(f"\n{text}\n\n{render_markdown(rows)}\n")
         print(
             render_markdown(pairs)

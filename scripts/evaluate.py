@@ -19,10 +19,10 @@ from gan.data.datamodule import ImageData
 from gan.data.latents import Latents
 from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
-from gan.metrics.extractors.fitting import accuracy, fit
-from gan.metrics.memorization import copying, nearest
+from gan.metrics.extractors.fitting import fit_classifier, measure_accuracy
+from gan.metrics.memorization import estimate_copying, find_nearest
 from gan.metrics.protocol import hash_protocol
-from gan.metrics.real_statistics import extract, spread
+from gan.metrics.real_statistics import choose_evenly, extract_outputs
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import require_trusted
 from gan.run.build import build_data, build_scorer
@@ -62,7 +62,7 @@ def draw_samples(
     """Return n samples (n, C, H, W) in [-1, 1] and their labels (n,)."""
     labels, z_dim = data.splits["train"].labels, generator.network.z_dim
     latents = Latents(generator.prior, z_dim=z_dim, n=n, labels=labels, seed=z_seed)
-    made = [(generator.network(z.to(device), y.to(device)).cpu(), y) for z, y in latents.batches()]
+    made = [(generator.network(z.to(device), y.to(device)).cpu(), y) for z, y in latents.build_loader()]
     samples, labels = (torch.cat(parts) for parts in zip(*made, strict=True))
     return samples, labels
 
@@ -72,20 +72,20 @@ def compare_neighbors(scorer: Scorer, fakes: torch.Tensor, data: ImageData, devi
     train, test = data.splits["train"], data.splits["test"]
 
     def features(images, indices):
-        return torch.cat([outputs.features for outputs in extract(scorer.extractor, images, indices, device)])
+        return torch.cat([outputs.features for outputs in extract_outputs(scorer.extractor, images, indices, device)])
 
     scorer.reset()
     for batch in fakes.split(500):
         scorer.update(batch.to(device), torch.zeros(len(batch)))
     of_fakes = torch.cat([outputs.features for outputs in scorer.batches])
     bank = features(train, torch.arange(len(train)))
-    held_out, _ = nearest(features(test, spread(len(test), len(fakes))), bank)
-    distances, indices = nearest(of_fakes, bank)
+    held_out, _ = find_nearest(features(test, choose_evenly(len(test), len(fakes))), bank)
+    distances, indices = find_nearest(of_fakes, bank)
     closest = distances.argsort()[:PAIRS]
     images = to_float(train.__getitems__(indices[closest].tolist())[0])
     rows = [row for pair in zip(fakes[closest].split(10), images.split(10), strict=True) for row in pair]
     save_grid(torch.cat(rows), picture, 10)
-    return copying(distances, held_out)
+    return estimate_copying(distances, held_out)
 
 
 def measure_classification_accuracy(
@@ -103,8 +103,11 @@ def measure_classification_accuracy(
     real_pixels, real_labels = train.__getitems__(list(range(len(train))))
     epochs = max(1, -(-CAS_IMAGES // len(train)))
     kinds = {"samples": (pixels, labels), "reals": (real_pixels, real_labels)}
-    fitted = {name: fit(*pair, epochs=epochs, seed=0, title=f"learning from {name}") for name, pair in kinds.items()}
-    return {name: accuracy(network, data.splits["test"]) for name, network in fitted.items()}
+    fitted = {
+        name: fit_classifier(*pair, epochs=epochs, seed=0, title=f"learning from {name}")
+        for name, pair in kinds.items()
+    }
+    return {name: measure_accuracy(network, data.splits["test"]) for name, network in fitted.items()}
 
 
 def evaluate_run(arguments: argparse.Namespace) -> dict:
@@ -118,7 +121,7 @@ def evaluate_run(arguments: argparse.Namespace) -> dict:
     data = build_data(cfg)
     scorer = build_scorer(cfg, data, z_seed=z_seed, generator="raw" if arguments.raw else "ema")
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
-    found["scores"] = scorer.score(generator.network, data.latents.batches(z_seed), device)
+    found["scores"] = scorer.score(generator.network, data.latents.build_loader(z_seed), device)
     found |= scorer.describe()
     folder = run / "evaluations"
     path = folder / f"{checkpoint.stem}-{hash_protocol(scorer.protocol)}.json"

@@ -19,7 +19,7 @@ from gan.data.datamodule import ImageData
 from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
-from gan.metrics.real_statistics import spread
+from gan.metrics.real_statistics import choose_evenly
 from gan.metrics.scorer import FEWEST
 from gan.run.build import build_data
 from gan.system.console import plain_console, quiet
@@ -83,12 +83,12 @@ def draw_picture(data: ImageData, path: Path) -> None:
     """Write a picture of training images, one row per class."""
     train, names = data.splits["train"], list(data.classes) if len(data.classes) > 1 else []
     rows = []
-    for label in spread(len(names), MOST_CLASSES).tolist() if names else []:
+    for label in choose_evenly(len(names), MOST_CLASSES).tolist() if names else []:
         chosen = (train.labels == label).nonzero().flatten()
         if len(chosen):
-            rows.append((names[label], chosen[spread(len(chosen), COLUMNS)]))
+            rows.append((names[label], chosen[choose_evenly(len(chosen), COLUMNS)]))
     if not rows:
-        save_grid(to_float(train.images[spread(len(train), COLUMNS**2)]), path, COLUMNS)
+        save_grid(to_float(train.images[choose_evenly(len(train), COLUMNS**2)]), path, COLUMNS)
         return
     height = train.images.shape[1:]
     blank = torch.full((COLUMNS, *height), 255, dtype=torch.uint8)

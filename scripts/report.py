@@ -13,14 +13,14 @@ import sys
 from pathlib import Path
 
 from gan.errors import InputError
-from gan.report.page import page
+from gan.report.page import render_page
 from gan.run.record import build_run, find_runs
 
 
 def write_page(folders: list[Path], out: Path | None) -> None:
     """Write the report of the runs in folders, by default into the first one; raise InputError if that fails."""
     path = out or folders[0] / "report.html"
-    text = page(find_runs(folders), ", ".join(map(str, folders)))
+    text = render_page(find_runs(folders), ", ".join(map(str, folders)))
     try:
         path.write_text(text, encoding="utf-8", errors="surrogateescape")  # for file names that the locale can't encode
     except OSError as error:
@@ -30,11 +30,11 @@ def write_page(folders: list[Path], out: Path | None) -> None:
 
 def create_wandb_report(project: str, sweep: str | None) -> None:
     """Create a W&B report of the runs of a project or sweep."""
-    from gan.report.wandb_page import publish
+    from gan.report.wandb_report import publish_report
     from gan.system import wandb_server  # whose import takes seconds
 
     runs = [build_run(*found) for found in wandb_server.scored_runs(project, sweep)]
-    print(f"report: {publish(runs, wandb_server.with_entity(project), sweep)}")
+    print(f"report: {publish_report(runs, wandb_server.with_entity(project), sweep)}")
 
 
 def main() -> None:

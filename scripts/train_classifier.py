@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import save_file
 
 from gan.metrics.extractors.classifier import Classifier, Network
-from gan.metrics.extractors.fitting import accuracy, fit
+from gan.metrics.extractors.fitting import fit_classifier, measure_accuracy
 from gan.run.build import build
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -44,9 +44,11 @@ def main() -> None:
         data = build(cfg.data)
     data.setup()
     train = data.splits["train"]
-    save_weights(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)
+    save_weights(
+        fit_classifier(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out
+    )
     classifier = Classifier(weights_path=str(arguments.out))
-    shown = accuracy(classifier.network, data.splits["test"])
+    shown = measure_accuracy(classifier.network, data.splits["test"])
     print(f"{arguments.out}: test accuracy {shown:.2%}, sha256 {classifier.sha256}")
 
 

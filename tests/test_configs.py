@@ -38,7 +38,7 @@ def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, 
             instantiate(cfg.trainer)
     else:
         instantiate(cfg.trainer)
-    missing = {"Inception": "could not be downloaded", "TimmModel": "weights_path=None: give a file"}
+    missing = {"Inception": "could not be downloaded", "TimmModel": "weights_path=None: must be a file"}
     kind = cfg.metrics.extractor and cfg.metrics.extractor._target_.split(".")[-1]
     if kind in missing:
         with pytest.raises(InputError, match=missing[kind]):

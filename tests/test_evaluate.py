@@ -104,7 +104,7 @@ def test_copies_of_training_images_are_found_and_new_images_are_not_called_copie
         assert torch.equal(rows[2], rows[3])
 
 
-def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch):
+def test_what_can_be_learned_from_samples_is_tested_on_reals(digits, monkeypatch):
     monkeypatch.setattr(evaluate, "CAS_IMAGES", 16_000)
 
     class Mislabelled(Digits):

@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from rich.table import Table
 
 from gan.data.pixels import to_uint8
-from gan.metrics.manifold import manifold_scores
+from gan.metrics.manifold import compute_manifold_scores
 from gan.metrics.scorer import Scorer
-from gan.metrics.scores import frechet, inception_score, kernel
+from gan.metrics.scores import compute_fid, compute_inception_score, compute_kid
 from gan.run.build import build_data, build_extractor, build_gan
 from gan.system.console import plain_console
 
@@ -51,19 +51,19 @@ def measure(overrides: list[str], turns: int) -> None:
         first, _ = time_task(measure_reals, 1)
         parts = {}
         parts["real images, from the cache"], scorer = time_task(measure_reals, turns)
-    reference, samples = scorer.reference, list(data.latents.batches())
+    reference, samples = scorer.real_statistics, list(data.latents.build_loader())
     parts["sampling"], fakes = time_task(lambda: torch.cat([generator(z, labels) for z, labels in samples]), turns)
     parts["features"], pairs = time_task(lambda: [extractor(to_uint8(part)) for part in fakes.split(500)], turns)
     features = torch.cat([features for features, _ in pairs]).double()
-    parts["FID"], _ = time_task(lambda: frechet(features, reference), turns)
-    parts["KID"], _ = time_task(lambda: kernel(features, reference), turns)
+    parts["FID"], _ = time_task(lambda: compute_fid(features, reference), turns)
+    parts["KID"], _ = time_task(lambda: compute_kid(features, reference), turns)
     reals = reference.features.double()
     parts["precision, recall, density, coverage"], _ = time_task(
-        lambda: manifold_scores(reals, reference.radii, features), turns
+        lambda: compute_manifold_scores(reals, reference.radii, features), turns
     )
     if pairs[0][1] is not None:
         logits = torch.cat([logits for _, logits in pairs])
-        parts["Inception Score"], _ = time_task(lambda: inception_score(logits), turns)
+        parts["Inception Score"], _ = time_task(lambda: compute_inception_score(logits), turns)
     total = sum(parts.values())
     title = f"one evaluation: {len(fakes):,} fakes, {reference.n:,} reals, {extractor.name}"
     table = Table("part", "seconds", "share", title=f"{title}, {torch.get_num_threads()} threads")
