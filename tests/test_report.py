@@ -234,7 +234,7 @@ def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--local", "{empty}"], "no finished, scored run below"),
+        (["--local", "{empty}"], "no finished, scored run"),
         (["--local", "{folder}", "--out", "{empty}/none/report.html"], "report.html: No such file or directory"),
         ([], "one of the arguments --local --project is required"),
     ],
