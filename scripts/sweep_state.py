@@ -38,7 +38,7 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     for one, words in zip(found, varying_overrides([one["parameters"] for one in found]), strict=True):
         one["parameters"] = words
     known = {one["job"] for one in found}
-    waiting = [path.parent.name for path in sorted((folder / ".submitit").glob("*_*/*_submitted.pkl"))]
+    waiting = [path.name for path in sorted((folder / ".submitit").glob("*_*")) if path.is_dir()]
     return found + [{"state": query_slurm_state(folder, job), "job": job} for job in waiting if job not in known]
 
 
