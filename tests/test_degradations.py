@@ -95,8 +95,9 @@ def measured(scorer, images, labels):
 
 def fid(scorer, images):
     scorer.measure_reals()
-    features = torch.cat([scorer.extractor(batch)[0] for batch in images.split(500)]).double()
-    return compute_fid(features, scorer.real_statistics)
+    return compute_fid(
+        torch.cat([scorer.extractor(part)[0] for part in images.split(500)]).double(), scorer.real_statistics
+    )
 
 
 @pytest.mark.parametrize("degrade", [blurred, noisy, modes_dropped])

@@ -20,7 +20,7 @@ from gan.report.statistics import build_table
 from gan.run.display import format_score
 from gan.run.record import find_runs
 from gan.system import wandb_server
-from scripts.report import publish
+from scripts.report import create_wandb_report
 from tests.conftest import NARROW
 from tests.test_comparison import PROTOCOL
 from tests.test_train import command
@@ -330,9 +330,9 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
         train.train(configure(*small, f"loss={loss}", f"run_dir={tmp_path}/{loss}"))
     train.train(configure(*small, "metrics=classifier", "metrics.n_fakes=300", "objective=fid_300"))
     capsys.readouterr()
-    publish("test-report", None)
+    create_wandb_report("test-report", None)
     url = capsys.readouterr().out.split()[-1]
-    (report,) = (found for found in wandb.Api().reports(wandb_server.with_entity("test-report")) if found.id in url)
+    (report,) = (found for found in wandb.Api().reports(wandb_server.add_entity("test-report")) if found.id in url)
     grids = [block for block in report.spec["blocks"] if block["type"] == "panel-grid"]
     panels = [panel for grid in grids for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
     titles = [panel["config"].get("chartTitle") for panel in panels]

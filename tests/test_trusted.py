@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 
 import train
 from gan.errors import InputError
-from gan.launch.wandb_agent import overrides
+from gan.launch.wandb_agent import translate_parameters
 from gan.metrics.extractors import inception
 from gan.run import allowlist
 from gan.run.config import prepare_config
 from gan.run.generator import load_generator
 from gan.run.untrusted import load_plain
-from scripts.evaluate import configured
+from scripts.evaluate import load_config
 from tests.conftest import FEW_FAKES, NARROW, ROOT
 from tests.test_train import command
 
@@ -59,7 +59,7 @@ HOLES = (  # reached by a library, by an allowed module's imports, or by what al
     "gan.data.folder.ImageData",
     "gan.metrics.extractors.inception.torch.load",
     "gan.run.generator.load_checkpoint",
-    "gan.launch.local.leave",
+    "gan.launch.jobs.exit_now",
     "gan.launch.local.os.system",
     "gan.launch.forecast.subprocess.run",
     "gan.tracking.wandb.init",
@@ -175,7 +175,7 @@ def test_evaluate_and_generate_run_nothing_of_a_folder_that_someone_sent(finishe
         for part in ("data", "prior"):
             (finished / "config.yaml").write_text(yaml.safe_dump(config | {part: call}))
             with pytest.raises(InputError, match=rf"{part}._target_={call['_target_']}: this import path is not"):
-                configured(finished, None, [])
+                load_config(finished, None, [])
 
 
 def test_the_commands_refuse_in_one_line(finished, calls, tmp_path):
@@ -216,10 +216,10 @@ def test_a_sweep_servers_parameters_run_nothing(calls, tmp_path):
     names = ("--experimental-rerun", "-cd", "hydra.searchpath", "hydra/launcher", "+hydra.launcher.setup", "loss@hydra")
     for name in names:
         with pytest.raises(InputError, match="a sweep may only set keys"):
-            overrides([json.dumps({name: str(tmp_path / "evil.pt")})], None, tmp_path)
+            translate_parameters([json.dumps({name: str(tmp_path / "evil.pt")})], None, tmp_path)
     for value in ("${oc.env:HOME}", {"a": ["${oc.env:HOME}"]}):
         with pytest.raises(InputError, match="a sweep may only set plain values"):
-            overrides([json.dumps({"logger.name": value})], None, tmp_path)
+            translate_parameters([json.dumps({"logger.name": value})], None, tmp_path)
 
 
 def test_a_folder_that_someone_sent_cannot_read_the_environment(finished):
@@ -228,15 +228,15 @@ def test_a_folder_that_someone_sent_cannot_read_the_environment(finished):
         path = finished / f"{key}.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"extra": [{"root": "${oc.env:HOME}"}]}))
     with pytest.raises(InputError, match=r"config.yaml: extra.0.root is an interpolation"):
-        configured(finished, None, [])
+        load_config(finished, None, [])
     with pytest.raises(InputError, match=r"generator.yaml: extra.0.root is an interpolation"):
         load_generator(finished)
     (finished / "config.yaml").write_text(yaml.safe_dump(config | {"overrides": ["x=${data_dir}"]}))
-    configured(finished, None, [])
+    load_config(finished, None, [])
     for text in ("a: [", "- 1", "\x00"):
         (finished / "config.yaml").write_text(text)
         with pytest.raises(InputError, match=r"config\.yaml: not a run's config"):
-            configured(finished, None, [])
+            load_config(finished, None, [])
 
 
 def test_inceptions_weights_are_read_as_weights(marker, monkeypatch, tmp_path):
