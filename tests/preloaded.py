@@ -3,7 +3,7 @@
 import gan.run.build  # noqa: F401
 import gan.run.outputs  # noqa: F401
 import gan.run.resume  # noqa: F401
-from gan.data.datasets import digits
+from gan.data.datasets import read_digits
 from tests import signalled  # noqa: F401
 
-digits()
+read_digits()

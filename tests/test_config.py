@@ -99,8 +99,8 @@ def test_what_cannot_be_right_is_one_line(configure, overrides, line):
     [
         (["optimizer.beta1=1"], "optimizer.generator: Invalid beta parameter at index 0: 1.0; "),
         (["optimizer.lr=-1"], "optimizer.generator: Invalid learning rate: -1.0; "),
-        (["data.channels=4"], "data.channels=4: must be 1 (grey) or 3 (RGB)"),
-        (["data.channels=2"], "data.channels=2: must be 1 (grey) or 3 (RGB)"),
+        (["data.channels=4"], "data.channels=4: must be 1 (gray) or 3 (RGB)"),
+        (["data.channels=2"], "data.channels=2: must be 1 (gray) or 3 (RGB)"),
         (["model=mlp", "data.batch_size=1"], "data.batch_size=1: batch norm (model.generator, layer 'body.1') needs"),
         (
             ["schedule=linear", "trainer.max_steps=-1", "+trainer.max_time=00:00:00:05"],

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from gan.errors import InputError
-from gan.losses import BCE, Hinge, LeastSquares, Minimax, RelativisticPaired, Wasserstein
+from gan.losses import (
+    BCE,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    RelativisticPaired,
+    Wasserstein,
+    is_relativistic,
+    is_unbounded,
+)
 
 REAL = torch.tensor([2.0, -0.5, 0.0], dtype=torch.float64)
 FAKE = torch.tensor([1.5, -3.0, 0.0], dtype=torch.float64)
@@ -150,7 +159,7 @@ def test_a_shift_of_all_logits_does_not_change_a_relativistic_loss():
 @pytest.mark.parametrize("real", [None, torch.zeros(2), torch.zeros(3, 1), torch.zeros(())])
 def test_batches_that_do_not_pair_are_refused(real):
     for player in ("generator", "discriminator"):
-        with pytest.raises(InputError, match=r"loss=rpgan: pairs each real with one fake.*\(N,\)"):
+        with pytest.raises(InputError, match=r"loss=rpgan: .*\(N,\)"):
             getattr(RelativisticPaired(), player)(*((real, FAKE) if player == "discriminator" else (FAKE, real)))
 
 
@@ -158,3 +167,9 @@ def test_batches_that_do_not_pair_are_refused(real):
 def test_label_smoothing_has_a_range(value):
     with pytest.raises(InputError, match=r"label_smoothing=.*at least 0 and below 1"):
         BCE(label_smoothing=value)
+
+
+def test_a_class_that_says_nothing_else_is_a_plain_loss():
+    assert (is_relativistic(object()), is_unbounded(object())) == (False, False)
+    assert [type(loss).__name__ for loss in LOSSES if is_relativistic(loss)] == ["RelativisticPaired"]
+    assert [type(loss).__name__ for loss in LOSSES if is_unbounded(loss)] == ["Wasserstein"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from gan import tracking
 from gan.callbacks.run_state import RunCallback
 from gan.data.pixels import draw_grid, save_grid
-from gan.metrics.real_statistics import spread
+from gan.metrics.real_statistics import choose_evenly
 
 
 class SampleGrid(RunCallback):
@@ -42,5 +42,5 @@ class SampleGrid(RunCallback):
         if not self.conditional or len(classes) < 2:
             n = 10 * self.columns
             return [], z[:n], labels[:n]
-        shown, row = spread(len(classes), self.rows), z[: self.columns]
+        shown, row = choose_evenly(len(classes), self.rows), z[: self.columns]
         return [classes[i] for i in shown], row.repeat(len(shown), 1), shown.repeat_interleave(len(row))

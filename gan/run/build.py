@@ -13,6 +13,7 @@ from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData
 from gan.data.latents import Latents
 from gan.gan import GAN
+from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
@@ -64,7 +65,7 @@ def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | N
     return Scorer(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
 
 
-def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
+def build_extractor(cfg: DictConfig, data: ImageData) -> Extractor:
     """Return the feature extractor; one with `_partial_` depends on the data and is called with them."""
     with torch.random.fork_rng():  # initializing the extractor's weights must not change training's random numbers
         extractor = build(cfg.metrics.extractor)

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from gan.errors import InputError
 from gan.gan import GAN
+from gan.losses import is_unbounded
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
@@ -39,7 +40,7 @@ def check_gan(
         require_no_batch_statistics(gan)
     if gan.penalties:
         require_per_sample_gradients(gan.discriminator)
-    elif getattr(gan.loss, "needs_lipschitz", False) and gan.weight_clip is None:
+    elif is_unbounded(gan.loss) and gan.weight_clip is None:
         require_spectral_norm(gan.discriminator)
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from gan.errors import Preempted, exit_in_one_line, explain, reason
+from gan.errors import Preempted, exit_in_one_line, explain_error, find_reason
 from gan.system.files import write_whole
 from gan.system.signals import last_words
 
@@ -25,7 +25,7 @@ def end_run(error: Exception) -> NoReturn:
     if last_words:
         sys.exit(last_words[0])
     hydra, is_job = HydraConfig.get(), "SUBMITIT_EXECUTOR" in os.environ
-    if reason(error) is None:
+    if find_reason(error) is None:
         with suppress(OSError):
             write_whole(Path(hydra.runtime.output_dir, TRACEBACK), "".join(traceback.format_exception(error)))
     if hydra.mode != RunMode.MULTIRUN:
@@ -36,5 +36,5 @@ def end_run(error: Exception) -> NoReturn:
     if not is_job and isinstance(error, Preempted):
         raise KeyboardInterrupt from error  # otherwise Hydra would start the next run in this process
     if not is_job and hydra.runtime.choices["hydra/sweeper"] == "basic":  # which reports the first failure only
-        log.error(explain(error))
+        log.error(explain_error(error))
     raise error
