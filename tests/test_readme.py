@@ -46,7 +46,7 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "make train",
         "make test",
         "wandb sync",
-        "wandb login",  # this and the next four: tests/test_sweeps.py
+        "wandb login",  # this and the next four: tests/test_wandb_agent.py
         "wandb sweep",
         "wandb agent",
         "CUDA_VISIBLE_DEVICES=1 wandb agent",
@@ -148,7 +148,7 @@ def test_search_commands(tmp_path, line):
 
 @pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", README))
 def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(configure, line):
-    """They are started for real, small, by tests/test_machine.py, test_search.py and test_cluster.py."""
+    """They are started for real, small, by tests/test_local.py, test_search.py and test_slurm.py."""
     words = []
     for override in OverridesParser.create().parse_overrides([word for word in shlex.split(line)[2:] if word != "-m"]):
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else []

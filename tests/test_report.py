@@ -22,7 +22,7 @@ from gan.run.record import local_runs
 from gan.system import wandb_server
 from scripts.report import publish
 from tests.conftest import NARROW
-from tests.test_comparison import PROTOCOL
+from tests.test_statistics import PROTOCOL
 from tests.test_train import command
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

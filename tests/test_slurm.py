@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from gan.search.storage import opened
 from tests.conftest import FEW_FAKES, NARROW, ROOT
-from tests.test_sweeps import created, needs_server, small
+from tests.test_wandb_agent import created, needs_server, small
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("sbatch") or subprocess.run(["sinfo"], capture_output=True).returncode != 0,
