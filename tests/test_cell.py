@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from gan.run.cell import LONGEST, cell_name, is_incidental, setting
 from gan.run.config import prepare_config
 from gan.run.record import Run, cells
-from tests.conftest import NARROW, ROOT
+from tests.helpers import NARROW, ROOT
 
 INCIDENTAL = [
     ["seed=7"],

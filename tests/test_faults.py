@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from gan.errors import InputError
 from gan.run.resume import find_start
+from tests.helpers import wait_until
 from tests.processes import CONTEXT, start_training
 from tests.signalled import train_through_signals
 
@@ -77,7 +78,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_left_alone(alone, tmp_path):
         process = start_training(log, *words)
         process.join(moment)
         process.kill()
-        process.join()
+        process.join(60)
         finish(start_training(log, *words), log)
         assert same(weights(tmp_path / str(turn)), expected), f"killed after {moment} s"
         lines = (tmp_path / str(turn) / "history.jsonl").read_text().splitlines()
@@ -137,9 +138,12 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
         "objective=fid_64",
     ]
     process = start_training(log, *slow, "callbacks.last.every_n_steps=1", f"hydra.run.dir={run}")
-    while not (run / "checkpoints" / "last.ckpt").exists():
+
+    def saved() -> bool:
         assert process.exitcode is None, log.read_text()
-        time.sleep(0.02)
+        return (run / "checkpoints" / "last.ckpt").exists()
+
+    wait_until(saved, "a first checkpoint")
     for _ in range(2):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.05)

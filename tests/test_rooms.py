@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 # from the lowest to the highest; a room may import from its own line's left, and from lines above
 ORDER = (

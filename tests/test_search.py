@@ -34,14 +34,13 @@ from gan.run.objectives import list_measured
 from gan.search.storage import opened
 from gan.search.sweeper import require_objectives
 from gan.search.workers import Workers
-from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.helpers import NARROW, ROOT, TINY, wait_until
 
-TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10"]
-TINY += [*FEW_FAKES, "logger=none", "hydra.sweeper.heartbeat_s=1"]
+STUDY = [*TINY, "logger=none", "hydra.sweeper.heartbeat_s=1"]
 
 
 def start(folder: Path, *overrides: str, search="random", threads="1", **variables: str) -> subprocess.Popen:
-    words = [sys.executable, str(ROOT / "train.py"), f"hparams_search={search}", *TINY, f"hydra.sweep.dir={folder}"]
+    words = [sys.executable, str(ROOT / "train.py"), f"hparams_search={search}", *STUDY, f"hydra.sweep.dir={folder}"]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
     environment |= {"OMP_NUM_THREADS": threads} if threads else {}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
@@ -61,13 +60,6 @@ def numbers(folder: Path) -> int:
     ):
         return db.execute("SELECT count(*) FROM trials").fetchone()[0]
     return 0
-
-
-def until(condition, what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "hparams_search").glob("*.yaml")), ids=lambda path: path.stem)
@@ -128,7 +120,7 @@ def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
     for _ in range(5):
         known = numbers(folder)
         process = start(folder, "hydra.sweeper.n_trials=12")
-        until(lambda known=known: numbers(folder) > known, "another trial")
+        wait_until(lambda known=known: numbers(folder) > known, "another trial")
         time.sleep(chance.uniform(0, 5))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -203,7 +195,7 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
 
 LOGGERS = [
     "none",
-    pytest.param("wandb", marks=pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server")),
+    pytest.param("wandb", marks=pytest.mark.server),
 ]
 
 
@@ -255,7 +247,7 @@ def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
     """Such as one on a cluster whose study has gone on without it."""
     folder = tmp_path / "study"
     process = start(folder, "hydra.sweeper.n_trials=1", "trainer.max_steps=1000000")
-    until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
+    wait_until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
     mine = study(folder)
     mine._storage.set_trial_state_values(mine.trials[0]._trial_id, TrialState.FAIL)
     text, _ = process.communicate(timeout=60)
@@ -274,7 +266,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
     words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1"]
     words += ["trainer.val_check_interval=50", "trainer.max_steps=400"]
     process = start(folder, *words)
-    until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
+    wait_until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
     os.kill(process.pid, number)
     text, _ = process.communicate(timeout=30)
     if number != signal.SIGKILL:
@@ -282,7 +274,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
         assert "study stopped; the same command goes on" in text
         assert "Traceback" not in text
         assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.WAITING]
-    until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
+    wait_until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
     (before,) = folder.glob("0-*/history.jsonl")
     text, _ = start(folder, *words).communicate(timeout=100)
     assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.COMPLETE], text
@@ -340,7 +332,7 @@ def test_the_dashboard_opens_a_study(tmp_path):
                 shown.update(json.load(answer))
             return bool(shown)
 
-        until(asked, "the dashboard", 60)
+        wait_until(asked, "the dashboard", 60)
         assert [one["study_name"] for one in shown["study_summaries"]] == ["random-mnist_5k-mlp"]
         number = shown["study_summaries"][0]["study_id"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies/{number}") as answer:

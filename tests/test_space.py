@@ -13,7 +13,7 @@ from gan.search.grid import CellSampler
 from gan.search.setting import adopt, describe_setting
 from gan.search.space import Space
 from gan.search.trials import FAILURE
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 SEARCHES = sorted((ROOT / "conf" / "hparams_search").glob("*.yaml"))
 ACTS_ON = {

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -18,19 +15,8 @@ from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError, reason
 from gan.gan import GAN
 from gan.run.outputs import load_generator
-from tests.conftest import NARROW, ROOT
-
-
-def command(*arguments, script: str = "train.py", cwd=ROOT, env: dict[str, str] | None = None):
-    return subprocess.run(
-        [sys.executable, ROOT / script, *arguments],
-        cwd=cwd,
-        env=os.environ | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
+from tests.helpers import NARROW
+from tests.processes import run_forked
 
 DIAGONAL = [*((model, "rpgan") for model in NARROW), *(("dcgan", loss) for loss in ("bce", "lsgan", "wgan", "wgan_gp"))]
 
@@ -145,7 +131,7 @@ def test_bad_input_is_refused_before_training(configure, monkeypatch, overrides,
 def test_bad_input_on_the_command_line_shows_no_traceback(arguments, shown, tmp_path):
     if arguments == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = command(*arguments, "logger=none", "model=dcgan", f"hydra.run.dir={tmp_path}")
+    done = run_forked(*arguments, "logger=none", "model=dcgan", f"hydra.run.dir={tmp_path}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for text in shown:
@@ -156,7 +142,7 @@ def test_bad_input_on_the_command_line_shows_no_traceback(arguments, shown, tmp_
 
 def test_a_multirun_trains_each_cell_in_a_folder_of_its_own(tmp_path):
     small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
-    done = command("-m", "model=mlp,dcgan", "loss=bce,hinge", *small)
+    done = run_forked("-m", "model=mlp,dcgan", "loss=bce,hinge", *small)
     assert done.returncode == 0, done.stderr
     folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
     assert folders == [
@@ -169,7 +155,7 @@ def test_a_multirun_trains_each_cell_in_a_folder_of_its_own(tmp_path):
 
 
 def test_help_names_the_groups_and_their_options():
-    done = command("--help")
+    done = run_forked("--help")
     assert done.returncode == 0
     for text in (
         "model: assignment, dcgan, infogan, mlp, projection, r3gan, resnet_gp, sngan",
