@@ -25,31 +25,31 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.checks import require_steps
     from gan.run.config import prepare_config
-    from gan.run.identity import connect, identify
+    from gan.run.identity import identify_run, prepare_logger
     from gan.run.resume import find_start
     from gan.system.console import quiet
 
     quiet()
-    cfg = connect(prepare_config(cfg))
+    cfg = prepare_logger(prepare_config(cfg))
     start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    outputs.show_notes([*notes, data.summary, start.note])
-    cfg = identify(cfg, data, start.record)
+    outputs.print_notes([*notes, data.summary, start.note])
+    cfg = identify_run(cfg, data, start.record)
     gan = build_gan(cfg, network_shape(cfg, data))
     start.require_fit(gan, cfg)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
-    config = outputs.start(cfg, network_shape(cfg, data), data.classes)
+    config = outputs.write_config(cfg, network_shape(cfg, data), data.classes)
     with tracking.run(trainer.logger, config):
         try:
             trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)
             require_steps(trainer)
-            if evaluation.step != trainer.global_step:
+            if evaluation.run.evaluated_at != trainer.global_step:
                 trainer.validate(gan, data, verbose=False)
         except Diverged as error:
             evaluation.record_divergence(str(error))
-        scores = outputs.finish(trainer, gan, evaluation, Path(cfg.run_dir))
-    return outputs.values(scores, cfg.objective, cfg.second_objective)
+        scores = outputs.finish_run(trainer, gan, evaluation, Path(cfg.run_dir))
+    return outputs.get_objectives(scores, cfg.objective, cfg.second_objective)
 
 
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)

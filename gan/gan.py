@@ -1,4 +1,4 @@
-"""The adversarial game. The only file that touches an optimiser."""
+"""The adversarial game. The only file that touches an optimizer."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -19,14 +19,19 @@ from gan.schedules import constant
 
 
 class GAN(LightningModule):
-    """A generator and a discriminator that play against each other for a given loss.
+    """A generator G and a discriminator D, trained against each other with a given loss.
 
-    A step is one generator update, after `n_critic` discriminator updates, each on reals and fakes of its own;
-    Lightning's global_step counts these steps. Networks are called as `generator(z, labels)`, with z (N, z_dim) and
-    labels (N,), and `discriminator(images, labels)`, giving logits (N,). `optimizer` and `schedule` make what they say;
-    `prior` draws z; `augment` changes what D sees; `gradient_clip_val` bounds the norm of each player's gradient;
-    after each of its updates D's parameters are clipped to +-`weight_clip` (Arjovsky et al. 2017, algorithm 1).
-    `ema` is the averaged generator that is scored and saved.
+    A step is one update of G after `n_critic` updates of D, each on new reals and fakes; Lightning's `global_step`
+    counts these steps. The networks are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as
+    `discriminator(images, labels)`, which returns logits (N,).
+
+    `optimizer` maps "generator" and "discriminator" to a function that builds an optimizer of their parameters.
+    `schedule` maps progress from 0 to 1 to a factor of the learning rate. `prior(n, z_dim)` draws z. `augment` is
+    applied to all images that D sees. `gradient_clip_val` bounds the norm of each network's gradient. D's parameters
+    are clipped to +-`weight_clip` after each update (Arjovsky et al. 2017, algorithm 1). `ema` is the average of G's
+    weights, which is scored and saved.
+
+    Raises InputError for `n_critic` below 1, and for clipping values that are not above 0.
     """
 
     def __init__(
@@ -61,10 +66,11 @@ class GAN(LightningModule):
         self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
-        self.random_states: list[dict[str, Any]] = []  # by rank, of the run that this one resumes
-        self.last_random_state: dict[str, Any] | None = None  # of training that has ended
+        self.random_states: list[dict[str, Any]] = []  # by rank, from the checkpoint that is resumed
+        self.last_random_state: dict[str, Any] | None = None  # at the end of training
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Update D `n_critic` times and G once, then the EMA and the learning rates; log losses and mean logits."""
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
         logs: dict[str, Tensor] = {}
         parts = zip(images.chunk(self.n_critic), labels.chunk(self.n_critic), strict=True)
@@ -79,7 +85,11 @@ class GAN(LightningModule):
         self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
 
     def discriminator_step(self, real: Tensor, labels: Tensor, update: int) -> dict[str, Tensor]:
-        """Update D once, for the `update`-th time, on these reals and on fresh fakes of the same labels."""
+        """Update D on reals (N, C, H, W) and on new fakes of the same labels (N,); return what to log.
+
+        `update` counts D's updates from 0: a penalty with an `interval` of k acts on every k-th one, k times as strong
+        (lazy regularization, Karras et al. 2020, appendix B).
+        """
         _, optimizer = self.optimizers(use_pl_optimizer=False)  # so that global_step counts generator updates only
         with torch.no_grad():
             real, fake = self.augment(real), self.augment(self.sample(labels))
@@ -100,7 +110,7 @@ class GAN(LightningModule):
         return {name: value.detach() for name, value in logs.items()}
 
     def generator_step(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Update G once on fresh fakes of these labels; a relativistic loss compares them with these reals."""
+        """Update G on new fakes of these labels (N,), which a relativistic loss compares with these reals."""
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
             fake_logits, real_logits = self.judge(self.augment(self.sample(labels)), labels), None
@@ -112,7 +122,7 @@ class GAN(LightningModule):
         return {"generator_loss": loss.detach()}
 
     def update(self, optimizer: Optimizer, player: nn.Module, loss: Tensor) -> None:
-        """Step a player down the loss's gradient."""
+        """Take one optimizer step for a network, along the gradient of a scalar loss averaged over processes."""
         optimizer.zero_grad()
         loss.backward()  # Lightning's manual_backward makes DDP wait for the other player's gradients
         average_gradients(player.parameters())
@@ -121,11 +131,11 @@ class GAN(LightningModule):
         optimizer.step()
 
     def judge(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return D's logits (N,) of images (N, C, H, W), in float32, in which losses compute whatever D ends in."""
+        """Return D's logits (N,) of images (N, C, H, W) as float32, the precision in which losses are computed."""
         return self.discriminator(images, labels).float()
 
     def sample(self, labels: Tensor) -> Tensor:
-        """Return one image (N, C, H, W) in [-1, 1] for each label (N,), from z of the prior."""
+        """Return an image (N, C, H, W) in [-1, 1] for each label (N,), with z drawn from the prior."""
         return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
 
     def on_validation_start(self) -> None:
@@ -133,7 +143,7 @@ class GAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch
-        with torch.autocast(z.device.type, enabled=False):  # what is scored is what generator.safetensors makes
+        with torch.autocast(z.device.type, enabled=False):  # as generator.safetensors is used later
             return self.ema(z, labels)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
@@ -141,19 +151,19 @@ class GAN(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps) and self.schedule(0.0) != self.schedule(1.0):
             raise InputError(
-                "schedule: a learning rate that falls over the run needs its length; set trainer.max_steps or "
-                "trainer.max_epochs, or schedule=constant"
+                "schedule: a learning rate that changes over the run needs the run's length; set trainer.max_steps or "
+                "trainer.max_epochs, or use schedule=constant"
             )
         return optimizers, [LambdaLR(o, lambda step: self.schedule(min(step / steps, 1.0))) for o in optimizers]
 
     def build_optimizer(self, player: str) -> Optimizer:
-        """Return a player's optimizer; raise InputError for arguments that it refuses."""
+        """Return the optimizer of "generator" or "discriminator"; raise InputError for arguments it does not accept."""
         try:
             return self.optimizer[player](getattr(self, player).parameters())
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"optimizer.{player}: {' '.join(str(error).split())}; learning rates must be at least 0, "
-                "betas at least 0 and below 1"
+                "betas from 0 to below 1"
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -178,12 +188,12 @@ class GAN(LightningModule):
             torch.set_rng_state(self.random_states[rank]["cpu"].cpu())
             if self.device.type == "cuda" and self.random_states[rank]["cuda"] is not None:
                 torch.cuda.set_rng_state(self.random_states[rank]["cuda"].cpu(), self.device)
-        elif rank > 0:  # the networks start alike everywhere, the noise does not
+        elif rank > 0:  # all processes start with the same networks, but draw different z
             torch.manual_seed(torch.initial_seed() + (rank << 32) + self.global_step)
 
 
 def apply_settings(optimizer: Optimizer, scheduler: LambdaLR) -> None:
-    """Give an optimizer its own settings back, which a checkpoint has replaced by those of the run before."""
+    """Restore the settings that an optimizer was built with: loading a checkpoint replaces them by the saved ones."""
     for group in optimizer.param_groups:
         group |= optimizer.defaults | {"initial_lr": optimizer.defaults["lr"]}
     scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from gan.errors import InputError
 from gan.report.statistics import differences, table
-from gan.run.record import as_run, by_protocol, local_runs
+from gan.run.record import build_run, find_runs, group_by_protocol
 
 FORMATS = (".csv", ".md", ".tex")
 
@@ -56,12 +56,12 @@ def compare(arguments: argparse.Namespace) -> None:
     if arguments.project:
         from gan.system import wandb_server  # which takes seconds to import
 
-        runs = [as_run(*found) for found in wandb_server.scored_runs(arguments.project)]
+        runs = [build_run(*found) for found in wandb_server.scored_runs(arguments.project)]
     else:
-        runs = local_runs(arguments.folders)
-    parts = {text: members for text, members in by_protocol(runs).items() if arguments.protocol in text}
+        runs = find_runs(arguments.folders)
+    parts = {text: members for text, members in group_by_protocol(runs).items() if arguments.protocol in text}
     if not parts:
-        raise InputError(f"--protocol {arguments.protocol}: none of {'; '.join(by_protocol(runs))}")
+        raise InputError(f"--protocol {arguments.protocol}: none of {'; '.join(group_by_protocol(runs))}")
     if arguments.out and len(parts) > 1:
         raise InputError(
             f"--out {arguments.out}: these runs were scored under {len(parts)} protocols, which never share a table; "

@@ -21,13 +21,14 @@ from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.extractors.fitting import accuracy, fit
 from gan.metrics.memorization import copying, nearest
-from gan.metrics.protocol import protocol_id
+from gan.metrics.protocol import hash_protocol
 from gan.metrics.real_statistics import extract, spread
 from gan.metrics.scorer import Scorer
-from gan.run.allowlist import load_plain, require_trusted
+from gan.run.allowlist import require_trusted
 from gan.run.build import build_data, build_scorer
-from gan.run.display import show
-from gan.run.outputs import Generator, load_generator
+from gan.run.display import print_scores
+from gan.run.generator import LoadedGenerator, load_generator
+from gan.run.untrusted import load_plain
 from gan.system.console import plain_console, quiet
 from gan.system.run_folder import CONFIG
 
@@ -55,7 +56,9 @@ def configured(run: Path, metrics: str | None, overrides: list[str]) -> DictConf
     return cfg
 
 
-def draw(generator: Generator, data: ImageData, n: int, z_seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(
+    generator: LoadedGenerator, data: ImageData, n: int, z_seed: int, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return n samples (n, C, H, W) in [-1, 1] and their labels (n,)."""
     labels, z_dim = data.splits["train"].labels, generator.network.z_dim
     latents = Latents(generator.prior, z_dim=z_dim, n=n, labels=labels, seed=z_seed)
@@ -85,7 +88,7 @@ def neighbours(scorer: Scorer, fakes: torch.Tensor, data: ImageData, device: str
     return copying(distances, held_out)
 
 
-def classification_accuracy(generator: Generator, data: ImageData, z_seed: int, device: str) -> dict[str, float]:
+def classification_accuracy(generator: LoadedGenerator, data: ImageData, z_seed: int, device: str) -> dict[str, float]:
     """Train a classifier on samples, another one on as many reals, and test both on the reals of the test split.
 
     The classification accuracy score of Ravuri & Vinyals 2019.
@@ -116,7 +119,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     found["scores"] = scorer.score(generator.network, data.latents.batches(z_seed), device)
     found |= scorer.describe()
     folder = run / "evaluations"
-    path = folder / f"{checkpoint.stem}-{protocol_id(scorer.protocol)}.json"
+    path = folder / f"{checkpoint.stem}-{hash_protocol(scorer.protocol)}.json"
     folder.mkdir(exist_ok=True)
     if arguments.neighbours:
         picture = path.with_suffix(".png")
@@ -129,7 +132,7 @@ def evaluate(arguments: argparse.Namespace) -> dict:
         found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plain_console().print(f"{checkpoint}, step {generator.step:,}", soft_wrap=True)
-    show(found)
+    print_scores(found)
     print(f"evaluation  {path}")
     if arguments.neighbours:
         print(f"neighbours  {picture} (samples, and below each row their nearest training images)")

@@ -18,7 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 from gan.data.pixels import save_grid, to_uint8
 from gan.data.tree import decode_name
 from gan.errors import InputError
-from gan.run.outputs import load_generator
+from gan.run.generator import load_generator
 
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MOST_ON_A_SHEET, MOST = 1000, 1_000_000  # images

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from gan.errors import InputError
 from gan.report.page import page
-from gan.run.record import as_run, local_runs
+from gan.run.record import build_run, find_runs
 
 
 def write(folders: list[Path], out: Path | None) -> None:
     """Write the report of the runs at or below folders, into the first of them if nowhere else."""
     path = out or folders[0] / "report.html"
-    text = page(local_runs(folders), ", ".join(map(str, folders)))
+    text = page(find_runs(folders), ", ".join(map(str, folders)))
     try:
         path.write_text(text, encoding="utf-8", errors="surrogateescape")  # of file names that the locale can't spell
     except OSError as error:
@@ -33,7 +33,7 @@ def publish(project: str, sweep: str | None) -> None:
     from gan.report.wandb_page import publish
     from gan.system import wandb_server  # which takes seconds to import
 
-    runs = [as_run(*found) for found in wandb_server.scored_runs(project, sweep)]
+    runs = [build_run(*found) for found in wandb_server.scored_runs(project, sweep)]
     print(f"report: {publish(runs, wandb_server.with_entity(project), sweep)}")
 
 

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from rich.table import Column, Table
 
 from gan.errors import InputError, exit_in_one_line
-from gan.run.display import differing, short
-from gan.run.record import history
+from gan.run.display import format_parameter, varying_overrides
+from gan.run.record import read_history
 from gan.system.console import plain_console
 from gan.system.run_folder import CONFIG, METRICS
 
@@ -35,7 +35,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     """
     runs = {path.parents[1] for path in folder.rglob(str(OVERRIDES))}
     found = sorted((row(run, folder) for run in runs), key=lambda one: (one["number"], one["run"]))
-    for one, words in zip(found, differing([one["parameters"] for one in found]), strict=True):
+    for one, words in zip(found, varying_overrides([one["parameters"] for one in found]), strict=True):
         one["parameters"] = words
     known = {one["job"] for one in found}
     waiting = [path.parent.name for path in sorted((folder / ".submitit").glob("*_*/*_submitted.pkl"))]
@@ -57,7 +57,7 @@ def row(run: Path, folder: Path) -> dict[str, Any]:
         state = "diverged" if scores["diverged"] else "stopped early" if early else "finished"
         facts |= {"state": state, "step": scores["generator_steps"]}
     else:
-        scores = (history(run) or [{}])[-1]
+        scores = (read_history(run) or [{}])[-1]
         facts |= {"state": slurm_state(folder, job) if job else "not finished", "step": scores.get("step")}
     objective = config.get("objective")
     return facts | {"score": scores.get(objective), "best": scores.get(f"{objective}_best")}
@@ -88,8 +88,8 @@ def table(found: list[dict[str, Any]]) -> Table:
     for one in found:
         name = str(one.get("number", "")) if numbered else one.get("run", "")
         parts = (word.partition("=") for word in one.get("parameters", ()))
-        parameters = "\n".join(key + sign + short(value) for key, sign, value in parts)
-        others = ("" if one.get(key) is None else short(one[key], "{:.2f}") for key in COLUMNS[2:])
+        parameters = "\n".join(key + sign + format_parameter(value) for key, sign, value in parts)
+        others = ("" if one.get(key) is None else format_parameter(one[key], "{:.2f}") for key in COLUMNS[2:])
         shown.add_row(name, parameters, *others)
     return shown
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from gan.run.cell import LONGEST, cell_name, is_incidental, setting
+from gan.run.cell import LONGEST, is_incidental, name_cell, select_setting
 from gan.run.config import prepare_config
-from gan.run.record import Run, cells
+from gan.run.record import Run, group_by_cell
 from tests.helpers import NARROW, ROOT
 
 INCIDENTAL = [
@@ -16,6 +16,7 @@ INCIDENTAL = [
     ["run_dir=/elsewhere/run", "data_dir=/elsewhere/data", "cache_dir=null"],
     ["+data.num_workers=2", "trainer.accelerator=auto", "trainer.log_every_n_steps=7"],
     ["ckpt_path=last", "second_objective=seconds", "logger=wandb", "logger.project=other"],
+    ["+study=random-mnist", "+trial=3"],
     ["+trainer.enable_progress_bar=false", "+trainer.deterministic=true"],
 ]
 ACTING = [
@@ -64,13 +65,19 @@ def config(configure):
     return resolved
 
 
+def test_a_name_tells_the_budget_that_is_set(config):
+    name = name_cell(config("trainer.max_epochs=3", "trainer.max_steps=-1"))
+    assert "-epochs_3-" in name
+    assert "steps_" not in name
+
+
 @pytest.mark.parametrize("overrides", INCIDENTAL, ids=" ".join)
 def test_where_and_how_a_run_ran_leaves_its_cell(config, overrides):
-    assert cell_name(config(*overrides)) == cell_name(config())
+    assert name_cell(config(*overrides)) == name_cell(config())
 
 
 def test_all_that_acts_is_another_cell(config):
-    names = [cell_name(config(*overrides)) for overrides in ([], *ACTING)]
+    names = [name_cell(config(*overrides)) for overrides in ([], *ACTING)]
     assert len(set(names)) == len(names)
     for name in names:
         assert re.fullmatch(r"[A-Za-z0-9_.-]+", name)
@@ -94,7 +101,7 @@ def test_every_callback_of_the_suite_watches_and_no_other_is_taken_to():
     ],
 )
 def test_a_setting_is_one_cell_however_it_was_typed(config, ways, told):
-    first, second = (cell_name(config(*way)) for way in ways)
+    first, second = (name_cell(config(*way)) for way in ways)
     assert first == second
     assert f"-{told}-" in first
 
@@ -110,53 +117,53 @@ def test_an_experiment_file_and_its_values_typed_out_are_one_cell(config, tmp_pa
     typed = [f"optimizer.{player}.lr={rate}" for player, rate in rates.items()]
     typed += [f"optimizer.lr={values['optimizer']['lr']}"] if "lr" in values["optimizer"] else []
     typed += [f"ema_half_life_steps={values['ema_half_life_steps']}"]
-    assert cell_name(config("experiment=quickstart", *budget)) == cell_name(config(*groups, *typed, *budget))
+    assert name_cell(config("experiment=quickstart", *budget)) == name_cell(config(*groups, *typed, *budget))
 
 
 def test_images_are_known_by_their_content(config):
     one, other, moved = config(), config(), config("data_dir=/elsewhere")
     for made, digest in ((one, "a"), (other, "b"), (moved, "a")):
         made["data_sha256"] = digest * 64
-    assert cell_name(one) == cell_name(moved) != cell_name(other)
+    assert name_cell(one) == name_cell(moved) != name_cell(other)
 
 
 def test_weights_count_by_their_file_and_not_by_its_folder(config):
     def name(path):
-        return cell_name(config(f"metrics.weights_path={path}"))
+        return name_cell(config(f"metrics.weights_path={path}"))
 
     assert name("/a/inception.pth") == name("/b/inception.pth") != name("/b/other.pth")
 
 
 def test_numbers_are_what_a_server_makes_of_them(config):
     before = config("penalty=r1")
-    assert cell_name(OmegaConf.create(before)) == cell_name(before)
+    assert name_cell(OmegaConf.create(before)) == name_cell(before)
     after = config("penalty=r1")
     after["penalty"]["r1"]["gamma"] = int(before["penalty"]["r1"]["gamma"])
-    assert cell_name(before) == cell_name(after)
+    assert name_cell(before) == name_cell(after)
 
 
 @pytest.mark.parametrize("model", ["großes Netz", "a/b", "x" * 130, "<script>", "[/x]"])
 def test_any_name_of_a_model_makes_a_short_safe_name_of_its_own(config, model):
     made = config()
     made["choices"]["model"] = model
-    assert re.fullmatch(r"[A-Za-z0-9_.-]+", cell_name(made))
-    assert len(cell_name(made)) <= LONGEST
-    assert cell_name(made) != cell_name(made | {"choices": made["choices"] | {"model": model + "2"}})
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", name_cell(made))
+    assert len(name_cell(made)) <= LONGEST
+    assert name_cell(made) != name_cell(made | {"choices": made["choices"] | {"model": model + "2"}})
 
 
 def test_tables_put_runs_together_by_the_name_that_is_the_group(config):
     runs = []
     for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 2e-3)):
         made = config(f"seed={seed}", f"optimizer.lr={rate}", f"run_dir=/runs/{len(runs)}")
-        made["choices"]["cell"] = cell_name(made)
+        made["choices"]["cell"] = name_cell(made)
         runs.append(Run(f"{seed} {rate}", made, {"fid": 1.0}, {"fid": 1.0}, {}))
-    found = cells(runs)
+    found = group_by_cell(runs)
     assert {label: [run.cell for run in members] for label, members in found.items()} == {
         "mnist_5k-dcgan-bce optimizer.lr=0.001": [runs[0].cell, runs[0].cell],
         "mnist_5k-dcgan-bce optimizer.lr=0.002": [runs[2].cell],
     }
     del runs[0].config["choices"]["cell"]  # of a run that has not started by its config
-    assert len(cells(runs)) == 2
+    assert len(group_by_cell(runs)) == 2
 
 
 def test_runs_that_called_themselves_otherwise_are_apart_under_labels_of_their_own(config):
@@ -164,11 +171,11 @@ def test_runs_that_called_themselves_otherwise_are_apart_under_labels_of_their_o
     runs = [Run(name, config(), {"fid": 1.0}, {"fid": 1.0}, {}) for name in "ab"]
     for run, cell in zip(runs, ("x-11111111", "x-22222222"), strict=True):
         run.config["choices"]["cell"] = cell
-    assert len(cells(runs)) == 2
+    assert len(group_by_cell(runs)) == 2
 
 
 def test_what_both_players_share_is_named_once(config):
-    told = setting(config())
+    told = select_setting(config())
     assert told["optimizer.lr"] == 2e-4
     assert "optimizer.generator.lr" not in told
-    assert setting(config("optimizer.generator.lr=1e-3"))["optimizer.generator.lr"] == 1e-3
+    assert select_setting(config("optimizer.generator.lr=1e-3"))["optimizer.generator.lr"] == 1e-3

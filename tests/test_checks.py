@@ -9,7 +9,7 @@ from gan.gan import GAN
 from gan.losses import BCE, Wasserstein
 from gan.models import dcgan, infogan, projection
 from gan.penalties import R1
-from gan.run.checks import check
+from gan.run.checks import check_gan
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
 
@@ -46,17 +46,17 @@ def generator():
 )
 def test_a_squashed_head_is_refused(ending):
     with pytest.raises(InputError, match=r"model\.discriminator: ends in (sigmoid|tanh), must give raw logits"):
-        check(game(generator(), Ending(ending), BCE()), **SHAPE)
+        check_gan(game(generator(), Ending(ending), BCE()), **SHAPE)
 
 
 def test_a_sigmoid_inside_is_fine():
-    check(game(generator(), Ending(lambda x: (x * torch.sigmoid(x)).squeeze(1)), BCE()), **SHAPE)
+    check_gan(game(generator(), Ending(lambda x: (x * torch.sigmoid(x)).squeeze(1)), BCE()), **SHAPE)
 
 
 @pytest.mark.parametrize("ending", [lambda x: x, lambda x: x.mean()])
 def test_outputs_that_are_not_one_logit_an_image_are_refused(ending):
     with pytest.raises(InputError, match=r"model\.discriminator: gives outputs .*must give one logit each, \(2,\)"):
-        check(game(generator(), Ending(ending), BCE()), **SHAPE)
+        check_gan(game(generator(), Ending(ending), BCE()), **SHAPE)
 
 
 def test_images_of_another_size_or_range_are_refused():
@@ -68,27 +68,27 @@ def test_images_of_another_size_or_range_are_refused():
 
     discriminator = dcgan.Discriminator(**SHAPE, width=4)
     with pytest.raises(InputError, match=r"model\.generator: makes images \(1, 28, 28\), the data's are \(3, 28, 28\)"):
-        check(game(generator(), discriminator, BCE()), **(SHAPE | {"channels": 3}))
+        check_gan(game(generator(), discriminator, BCE()), **(SHAPE | {"channels": 3}))
     with pytest.raises(InputError, match=r"outside \[-1, 1\]"):
-        check(game(Wide(), discriminator, BCE()), **SHAPE)
+        check_gan(game(Wide(), discriminator, BCE()), **SHAPE)
 
 
 @pytest.mark.parametrize("model", [dcgan, infogan])
 def test_batch_norm_in_the_discriminator_is_refused_with_a_penalty_only(model):
     discriminator = model.Discriminator(**SHAPE, width=4)
-    check(game(generator(), discriminator, BCE()), **SHAPE)
+    check_gan(game(generator(), discriminator, BCE()), **SHAPE)
     with pytest.raises(InputError, match=r"norm=batch.*norm=layer"):
-        check(game(generator(), discriminator, BCE(), penalties=[R1()]), **SHAPE)
+        check_gan(game(generator(), discriminator, BCE(), penalties=[R1()]), **SHAPE)
 
 
 def test_a_wasserstein_loss_needs_something_that_bounds_the_discriminator():
     free, spectral = (dcgan.Discriminator(**SHAPE, width=4, norm=norm) for norm in ("none", "spectral"))
     with pytest.raises(InputError, match=r"penalty=none: .*weight_clip, or spectral norm"):
-        check(game(generator(), free, Wasserstein()), **SHAPE)
-    check(game(generator(), free, BCE()), **SHAPE)
-    check(game(generator(), free, Wasserstein(), penalties=[R1()]), **SHAPE)
-    check(game(generator(), free, Wasserstein(), weight_clip=0.01), **SHAPE)
-    check(game(generator(), spectral, Wasserstein()), **SHAPE)
+        check_gan(game(generator(), free, Wasserstein()), **SHAPE)
+    check_gan(game(generator(), free, BCE()), **SHAPE)
+    check_gan(game(generator(), free, Wasserstein(), penalties=[R1()]), **SHAPE)
+    check_gan(game(generator(), free, Wasserstein(), weight_clip=0.01), **SHAPE)
+    check_gan(game(generator(), spectral, Wasserstein()), **SHAPE)
 
 
 def test_projection_without_classes_is_refused():
@@ -100,7 +100,7 @@ def test_checking_leaves_networks_and_random_state_alone():
     networks = generator(), projection.Discriminator(**SHAPE, width=4)
     before = [{k: v.clone() for k, v in network.state_dict().items()} for network in networks]
     state = torch.get_rng_state()
-    check(game(*networks, BCE(), penalties=[R1()]), **SHAPE)
+    check_gan(game(*networks, BCE(), penalties=[R1()]), **SHAPE)
     assert torch.equal(torch.get_rng_state(), state)
     for network, old in zip(networks, before, strict=True):
         assert network.training
@@ -109,10 +109,10 @@ def test_checking_leaves_networks_and_random_state_alone():
 
 def test_a_last_layer_that_autocast_rounds_is_reported_in_mixed_precision_only(caplog):
     ending = Ending(lambda x: x.squeeze(1))
-    check(game(generator(), ending, BCE()), **SHAPE)
+    check_gan(game(generator(), ending, BCE()), **SHAPE)
     assert not caplog.records
-    check(game(generator(), ending, BCE()), mixed=True, **SHAPE)
+    check_gan(game(generator(), ending, BCE()), mixed=True, **SHAPE)
     assert "LogitLayer" in caplog.text
     caplog.clear()
-    check(game(generator(), dcgan.Discriminator(**SHAPE, width=4), BCE()), mixed=True, **SHAPE)
+    check_gan(game(generator(), dcgan.Discriminator(**SHAPE, width=4), BCE()), mixed=True, **SHAPE)
     assert not caplog.records

@@ -183,6 +183,7 @@ def test_the_home_folder_is_meant_by_a_tilde(configure, monkeypatch, tmp_path):
     assert cfg.metrics.weights_path == f"{tmp_path}/mine"
     assert expand_home("hydra.run.dir=~/runs/1") == f"hydra.run.dir={tmp_path}/runs/1"
     assert expand_home("name=a~/b") == "name=a~/b"
+    assert expand_home("data.root=~") == f"data.root={tmp_path}"
     assert Path(prepared(configure, "data=folder", "data.root='~'").data.root) == tmp_path
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import train
-from gan.callbacks.cost import Cost, FlopCounter, parameters
+from gan.callbacks.cost import Cost, FlopCounter, count_parameters
 from gan.gan import GAN
 from gan.penalties import gradients
 
@@ -47,7 +47,7 @@ def test_counting_does_not_change_the_result():
 def test_parameters_counts_trainable_ones():
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     network[0].bias.requires_grad_(False)
-    assert parameters(network) == 3 * 2 + 2 + 2
+    assert count_parameters(network) == 3 * 2 + 2 + 2
 
 
 def measured(configure, monkeypatch, *overrides) -> dict[str, int]:
@@ -57,7 +57,7 @@ def measured(configure, monkeypatch, *overrides) -> dict[str, int]:
     cfg = configure("model=mlp", "metrics=none", "trainer.max_steps=4", *small, *overrides)
     shutil.rmtree(cfg.run_dir, ignore_errors=True)
     train.train(cfg)
-    return costs[-1].measured
+    return costs[-1].run.cost
 
 
 def test_a_step_of_an_mlp_gan_by_hand(configure, monkeypatch, capsys):

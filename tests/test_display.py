@@ -10,8 +10,8 @@ import optuna
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from gan.run.display import show, show_places, show_run
-from gan.run.outputs import show_notes
+from gan.run.display import print_files, print_result, print_scores
+from gan.run.outputs import print_notes
 from gan.search import summary
 from tests.helpers import ROOT
 
@@ -37,17 +37,17 @@ def print_study(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("printed", "times"),
     [
-        (lambda folder: show_run(1, ODD, job(RuntimeError(ODD), JobStatus.FAILED)), 2),
-        (lambda folder: show_run(1, ODD, job(1.0)), 1),
-        (lambda folder: show_places({"samples": [Path(ODD)]}), 1),
-        (lambda folder: show_notes([ODD]), 1),
-        (lambda folder: show({"scores": {ODD: 1.0}}), 1),
+        (lambda folder: print_result(1, ODD, job(RuntimeError(ODD), JobStatus.FAILED)), 2),
+        (lambda folder: print_result(1, ODD, job(1.0)), 1),
+        (lambda folder: print_files({"samples": [Path(ODD)]}), 1),
+        (lambda folder: print_notes([ODD]), 1),
+        (lambda folder: print_scores({"scores": {ODD: 1.0}}), 1),
         (print_study, 4),
     ],
 )
 def test_values_paths_and_errors_are_printed_as_they_are(tmp_path, capsys, monkeypatch, printed, times):
     monkeypatch.setattr(summary, "plots", lambda *_: [])
-    monkeypatch.setattr("gan.run.display.label", str)
+    monkeypatch.setattr("gan.run.display.score_label", str)
     printed(tmp_path)
     assert capsys.readouterr().out.count(ODD) == times
 
@@ -55,7 +55,7 @@ def test_values_paths_and_errors_are_printed_as_they_are(tmp_path, capsys, monke
 def test_everything_is_printed_by_the_plain_console():
     """Another one would take `[...]` for markup."""
     files = [*(ROOT / "gan").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py"]
-    assert [path.name for path in files if "Console(" in path.read_text(encoding="utf-8")] == ["display.py"]
+    assert [path.name for path in files if "Console(" in path.read_text(encoding="utf-8")] == ["console.py"]
 
 
 def test_letters_that_a_terminal_lacks_are_shown_by_their_codes():

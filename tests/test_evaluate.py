@@ -13,7 +13,7 @@ from gan.data.pixels import to_float
 from gan.metrics.extractors.classifier import Classifier
 from gan.metrics.scorer import Scorer
 from gan.priors import normal
-from gan.run.outputs import Generator
+from gan.run.generator import LoadedGenerator
 from scripts import evaluate
 from tests.helpers import NARROW, RealDigits, load_digits
 from tests.processes import run_forked
@@ -108,7 +108,7 @@ def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch)
             return super().forward(z, (labels + 1) % 10)
 
     right, wrong = (
-        evaluate.classification_accuracy(Generator(network, normal, 10, None), digits, 0, "cpu")
+        evaluate.classification_accuracy(LoadedGenerator(network, normal, 10, None), digits, 0, "cpu")
         for network in (RealDigits(), Mislabelled())
     )
     assert right["samples"] > 0.9
@@ -118,4 +118,4 @@ def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch)
 
 def test_a_generator_without_classes_has_nothing_to_teach(digits):
     with pytest.raises(evaluate.InputError, match="--cas: this generator knows no classes"):
-        evaluate.classification_accuracy(Generator(RealDigits(), normal, 0, None), digits, 0, "cpu")
+        evaluate.classification_accuracy(LoadedGenerator(RealDigits(), normal, 0, None), digits, 0, "cpu")

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gan.run.cell import flat
+from gan.run.cell import flatten
 from tests.helpers import ROOT
 from tests.processes import run_forked
 
@@ -45,7 +45,7 @@ def keys(run):
     """All keys of the config, as `--cfg job` shows it."""
     status, text = run([*BASE, "penalty=r1", "schedule=linear", "--cfg", "job"])
     assert status == 0
-    return sorted(flat(yaml.safe_load(text)))
+    return sorted(flatten(yaml.safe_load(text)))
 
 
 def words_from(keys):

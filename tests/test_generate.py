@@ -9,6 +9,7 @@ import train
 from gan.data.pixels import to_uint8
 from gan.errors import InputError
 from gan.priors import normal
+from gan.run.generator import load_generator
 from scripts import generate
 from scripts.generate import choose, draw, find_class, spherical, truncated
 from tests.helpers import NARROW
@@ -45,6 +46,12 @@ def test_the_command_writes_one_class_and_the_same_for_the_same_seed(finished, t
     assert pixels(outs[0]).shape == (8 * 58 + 2, 8 * 58 + 2, 3)
     assert np.array_equal(pixels(outs[0]), pixels(outs[1]))
     assert not np.array_equal(pixels(outs[0]), pixels(outs[2]))
+
+
+def test_an_image_does_not_depend_on_the_others_of_its_batch(finished):
+    network, prior, *_ = load_generator(finished)
+    z, labels = prior(8, network.z_dim), torch.arange(8)
+    assert torch.allclose(network(z, labels)[:2], network(z[:2], labels[:2]), atol=1e-5)
 
 
 def test_all_classes_come_one_a_row(finished):

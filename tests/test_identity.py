@@ -11,9 +11,9 @@ from PIL import Image
 
 from gan.data.folder import Folder
 from gan.errors import InputError
-from gan.run.cell import cell_name
+from gan.run.cell import name_cell
 from gan.run.config import prepare_config
-from gan.run.identity import connect, identify
+from gan.run.identity import identify_run, prepare_logger
 from tests.helpers import NARROW
 
 ENVIRONMENT = {
@@ -35,7 +35,7 @@ def named(configure, offline):
 
     def config(*overrides, data=DATA):
         cfg = configure("model=mlp", *NARROW["mlp"], "logger=wandb", *overrides)
-        return identify(connect(prepare_config(cfg)), data, {})
+        return identify_run(prepare_logger(prepare_config(cfg)), data, {})
 
     return config
 
@@ -49,7 +49,7 @@ def leave(folder, run_id):
 
 def test_by_default_a_run_is_called_by_its_cell(named):
     config = named("seed=3")
-    cell = cell_name(config)
+    cell = name_cell(config)
     assert config.choices.cell == cell
     logger = config.logger
     assert (logger.project, logger.group, logger.name) == ("gan-sweeps", cell, f"{cell}-seed3")
@@ -92,7 +92,7 @@ def test_names_that_wandb_does_not_take_are_refused_before_the_data_are_read(
 ):
     monkeypatch.setenv(f"WANDB_{key}", value)
     with pytest.raises(InputError, match=r"^logger\."):
-        connect(prepare_config(configure("logger=wandb")))
+        prepare_logger(prepare_config(configure("logger=wandb")))
 
 
 def test_one_id_is_never_that_of_several_runs(named, monkeypatch):
@@ -142,6 +142,19 @@ def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_
     assert named("ckpt_path=last").logger.id == "given"
 
 
+def test_a_resumed_run_is_known_by_the_folder_of_an_offline_one(named, tmp_path):
+    folder = tmp_path / "run" / "wandb" / "offline-run-20261126_010101-a-b-1"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / "wandb" / "latest-run").symlink_to(folder)
+    assert named("ckpt_path=last").logger.id == "a-b-1"
+
+
+def test_a_tag_has_no_more_letters_than_wandb_takes(configure, offline):
+    cfg = prepare_logger(prepare_config(configure("model=mlp", "logger=wandb")))
+    cfg.choices.model = "x" * 70
+    assert list(identify_run(cfg, DATA, {}).logger.tags) == ["mnist_5k", "x" * 64, "bce"]
+
+
 def test_several_runs_that_go_on_from_one_checkpoint_are_several(named, tmp_path):
     last = leave(tmp_path / "other", "abc")
     several = ["hydra.mode=MULTIRUN", "+hydra.job.num=0"]
@@ -169,9 +182,9 @@ def test_two_image_folders_are_two_groups_and_a_copy_is_none(named, tmp_path):
 
 def test_another_logger_or_none_is_left_alone(configure, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "nonsense")  # which is not looked at
-    config = identify(connect(prepare_config(configure("logger=none"))), DATA, {})
+    config = identify_run(prepare_logger(prepare_config(configure("logger=none"))), DATA, {})
     assert not config.logger
-    assert config.choices.cell == cell_name(config)
+    assert config.choices.cell == name_cell(config)
 
 
 def test_only_the_first_process_asks_the_server(named, monkeypatch):

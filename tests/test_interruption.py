@@ -179,9 +179,11 @@ def test_ctrl_c_saves_the_step_and_a_second_one_ends_the_run_at_once(configure, 
 
 def test_a_run_that_is_stopped_is_scored_and_saved(configure, tmp_path):
     run(configure, number=signal.SIGTERM, step=13)
-    scores = json.loads((tmp_path / "run/metrics.json").read_text())["scores"]
-    assert scores["generator_steps"] == 14
-    assert scores["fid_200"] > 0
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["scores"]["generator_steps"] == 14
+    assert metrics["scores"]["fid_200"] > 0
+    assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
+    assert metrics["best"] == {}  # it has to hurry
 
 
 def test_the_last_save_holds_the_random_state_of_trainings_end(configure, monkeypatch, tmp_path):

@@ -16,8 +16,8 @@ import train
 from gan.report.page import page
 from gan.report.settings import importance, varying
 from gan.report.statistics import table
-from gan.run.display import number
-from gan.run.record import local_runs
+from gan.run.display import format_score
+from gan.run.record import find_runs
 from gan.system import wandb_server
 from scripts.report import publish
 from tests.helpers import NARROW, PROTOCOL, run_command
@@ -55,7 +55,7 @@ def folder(tmp_path):
 
 
 def read(folder) -> str:
-    return page(local_runs([folder]), str(folder))
+    return page(find_runs([folder]), str(folder))
 
 
 class Tables(HTMLParser):
@@ -120,14 +120,14 @@ def test_a_headline_stays_short(folder):
 
 def test_the_table_of_cells_is_gan_comparisons(folder):
     leave(folder, math.inf, loss="hinge", seed=3, course=False)
-    expected = table(local_runs([folder]), "fid")
+    expected = table(find_runs([folder]), "fid")
     shown = rows(read(folder), "Cells")
     assert len(shown) == len(expected) == 4
     for row, (_, other) in zip(shown, expected.iterrows(), strict=True):
         assert row[0] == other["cell"]
-        assert row[2] == number("fid", other["fid"])
+        assert row[2] == format_score("fid", other["fid"])
         for i, name in enumerate(["fid", "std", "95% low", "95% high"], start=2):
-            assert row[i] == ("" if math.isnan(other[name]) else number("fid", other[name]))
+            assert row[i] == ("" if math.isnan(other[name]) else format_score("fid", other[name]))
     assert [row[1] for row in shown] == ["3", "3", "3", ""]
     assert [row[7] for row in shown] == ["0", "1", "0", ""]
     assert shown[0][8:] == ["640,000", "2.0"]
@@ -218,7 +218,7 @@ def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(
     for i in range(24):
         lr, note = (1e-4, 1e-3)[i % 2], "abc"[i % 3]
         leave(tmp_path, 5.0 + 5 * (i % 2) + i / 100, loss=("bce", "hinge")[i // 12], seed=i, lr=lr, note=note)
-    runs = local_runs([tmp_path])
+    runs = find_runs([tmp_path])
     told = varying(runs)
     assert list(told) == ["choices.loss", "lr", "note"]
     shares = importance(told, [run.scores["fid"] for run in runs])
@@ -313,7 +313,7 @@ def test_names_are_text_whatever_they_hold(tmp_path):
                     note=name,
                     protocol=protocol,
                 )
-        text = page(local_runs([folder]), names[1])
+        text = page(find_runs([folder]), names[1])
         tags.append((sorted(Tags(text).tags), Tags(text).attributes))
     assert tags[0] == tags[1]
     assert "&lt;script&gt;alert(1)&lt;" in text

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 import train
 from gan.errors import InputError
-from gan.run.command_line import complete_words
-from gan.system.files import write_whole
+from gan.run.command_line import complete_arguments
+from gan.run.resume import compare_settings
+from gan.system.files import read_json, write_whole
 from tests.helpers import NARROW
 from tests.processes import run_forked
 
@@ -39,6 +40,18 @@ def config_of(folder):
     return yaml.safe_load((folder / "config.yaml").read_text())
 
 
+def edit_config(folder, **values):
+    (folder / "config.yaml").write_text(yaml.safe_dump(config_of(folder) | values))
+
+
+def edit_evaluation(folder, **values):
+    """Change what a folder's last checkpoint knows of its evaluations."""
+    path = folder / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    state["callbacks"]["Evaluation"] |= values
+    torch.save(state, path)
+
+
 def steps_of(folder):
     return [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()]
 
@@ -61,16 +74,16 @@ def test_words_of_a_resumed_command(finished, tmp_path, monkeypatch):
     last, best = finished / "checkpoints" / "last.ckpt", finished / "checkpoints" / "best.ckpt"
     first = [word for word in config_of(finished)["overrides"] if not word.startswith("seed=")]
     place = ["ckpt_path=last", f"hydra.run.dir='{finished}'"]
-    assert complete_words([f"resume={finished}"]) == [*first, "seed=3", *place]
-    assert complete_words([f"ckpt_path='{last}'"]) == [*first, "seed=3", *place]
-    branch = complete_words([f"ckpt_path={best}", "optimizer.lr=1e-5"])
+    assert complete_arguments([f"resume={finished}"]) == [*first, "seed=3", *place]
+    assert complete_arguments([f"ckpt_path='{last}'"]) == [*first, "seed=3", *place]
+    branch = complete_arguments([f"ckpt_path={best}", "optimizer.lr=1e-5"])
     assert branch == [*first, "seed=3", f"ckpt_path={best}", "optimizer.lr=1e-5"]
-    assert complete_words(["loss=bce", "ckpt_path=last"]) == ["loss=bce", "ckpt_path=last"]
-    changed = complete_words([f"resume={finished}", "loss=bce", "seed=4"])
+    assert complete_arguments(["loss=bce", "ckpt_path=last"]) == ["loss=bce", "ckpt_path=last"]
+    changed = complete_arguments([f"resume={finished}", "loss=bce", "seed=4"])
     assert "loss=hinge" not in changed
     assert changed[-4:] == ["loss=bce", "seed=4", *place]
     monkeypatch.chdir(finished.parent)
-    assert complete_words([f"resume={finished.name}"])[-1] == f"hydra.run.dir='{finished.name}'"
+    assert complete_arguments([f"resume={finished.name}"])[-1] == f"hydra.run.dir='{finished.name}'"
 
 
 @pytest.mark.parametrize(
@@ -85,14 +98,27 @@ def test_words_of_a_resumed_command(finished, tmp_path, monkeypatch):
 )
 def test_a_resume_that_cannot_be_is_refused(finished, tmp_path, words, line):
     with pytest.raises(InputError) as caught:
-        complete_words([word.format(tmp=tmp_path, run=finished) for word in words])
+        complete_arguments([word.format(tmp=tmp_path, run=finished) for word in words])
     assert line.format(tmp=tmp_path) in str(caught.value)
+
+
+def test_a_run_of_a_search_is_resumed_alone_in_its_folder(copied):
+    edit_config(copied, overrides=["hparams_search=random", "run_dir=elsewhere", "loss=hinge"])
+    words = complete_arguments([f"resume={copied}"])
+    assert words == ["loss=hinge", "seed=3", "ckpt_path=last", f"hydra.run.dir='{copied}'"]
+
+
+@pytest.mark.parametrize("word", ["--multirun", "hydra/launcher=local", "hydra.sweep.dir=elsewhere"])
+def test_recorded_words_that_set_nothing_of_a_run_are_refused(copied, word):
+    edit_config(copied, overrides=["loss=hinge", word])
+    with pytest.raises(InputError, match=rf"config.yaml: {word} sets nothing of a run, and is not repeated"):
+        complete_arguments([f"resume={copied}"])
 
 
 def test_a_run_without_a_checkpoint_is_not_resumed(copied):
     (copied / "checkpoints" / "last.ckpt").unlink()
     with pytest.raises(InputError, match=r"last.ckpt is missing; the run ended before its first checkpoint"):
-        complete_words([f"resume={copied}"])
+        complete_arguments([f"resume={copied}"])
 
 
 def test_another_model_is_refused(configure, copied):
@@ -153,11 +179,40 @@ def test_what_cannot_change_on_the_way_is_refused_by_name(configure, copied, tmp
     assert before == {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
 
 
-def test_a_best_belongs_to_its_objective_and_protocol(configure, copied, tmp_path):
-    resume(configure, tmp_path, "trainer.max_steps=9", f"run_dir={copied}", "objective=kid")
+@pytest.mark.parametrize(("word", "name"), [("objective=kid", "kid"), ("metrics.reference=train", "fid_200")])
+def test_a_best_belongs_to_its_objective_and_protocol(configure, copied, tmp_path, word, name):
+    edit_evaluation(copied, best=-1.0)
+    resume(configure, tmp_path, "trainer.max_steps=9", f"run_dir={copied}", word)
     scores = json.loads((copied / "metrics.json").read_text())
-    assert scores["scores"]["kid_best"] == scores["scores"]["kid"]
+    assert scores["scores"][f"{name}_best"] == scores["scores"][name]
     assert scores["best"]["step"] == 9
+
+
+def test_the_seconds_before_a_resume_count(configure, copied, tmp_path):
+    edit_evaluation(copied, seconds=1000.0)
+    resume(configure, tmp_path, "trainer.max_steps=9", f"run_dir={copied}")
+    assert 1000 < json.loads((copied / "metrics.json").read_text())["scores"]["seconds"] < 1100
+    assert json.loads((copied / "history.jsonl").read_text().splitlines()[-1])["seconds"] > 1000
+
+
+def test_other_images_are_refused(configure, copied, tmp_path):
+    edit_config(copied, data_sha256="0" * 64)
+    with pytest.raises(InputError, match=r"last.ckpt: was trained on other images than these; start a new run"):
+        resume(configure, tmp_path, "trainer.max_steps=9", f"run_dir={copied}")
+
+
+def test_where_a_run_and_its_data_lie_is_no_change():
+    def at(place, n):
+        parts = {"data": {"root": place, "cache_dir": place, "num_workers": n}, "trainer": {"default_root_dir": place}}
+        return {"run_dir": place, "data_dir": place, "cache_dir": place, "ckpt_path": place, "seed": 0, **parts}
+
+    assert compare_settings(at("here", 1), at("there", 2), "x.ckpt") == {}
+
+
+@pytest.mark.parametrize("old", [None, 1.0])
+@pytest.mark.parametrize("name", ["gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up"])
+def test_numbers_that_may_change_on_the_way_are_recorded(name, old):
+    assert compare_settings({name: old}, {name: 2.0}, "x.ckpt") == {name: (old, 2.0)}
 
 
 @pytest.mark.parametrize(
@@ -260,6 +315,19 @@ def test_a_checkpoint_between_evaluations_loses_no_more_than_its_interval(config
     assert steps_of(tmp_path / "run") == steps_of(tmp_path / "alone") == [6, 9]
 
 
+def test_a_run_killed_in_an_evaluation_takes_it_again(configure, tmp_path, monkeypatch):
+    """A state saved just before it, at the same step, would skip it."""
+    from gan.metrics.scorer import Scorer
+
+    words = [*RUN, "trainer.val_check_interval=6", "callbacks.last.every_n_steps=3", "trainer.max_steps=9"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "compute", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train.train(configure(*words))
+    train.train(configure(*words, "ckpt_path=last"))
+    assert steps_of(tmp_path / "run") == [6, 9]
+
+
 def test_a_run_shorter_than_its_first_interval_leaves_a_best(configure, tmp_path):
     train.train(configure(*RUN, "trainer.val_check_interval=100"))
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
@@ -275,6 +343,29 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert path.read_text(encoding="utf-8") == "ä first"
     assert [found.name for found in path.parent.iterdir()] == ["file.txt"]
     assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_no_part(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_whole(path, "first")
+
+    def fill(self, content):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fill)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_whole(path, "second")
+    assert caught.value.filename == str(path)
+    assert [found.read_text() for found in tmp_path.iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3"])
+def test_json_that_is_no_object_is_read_as_an_empty_one(tmp_path, content):
+    path = tmp_path / "file.json"
+    assert read_json(path) == {}
+    path.write_text(content)
+    assert read_json(path) == {}
 
 
 def test_a_run_killed_after_its_last_save_scores_its_last_state_once(configure, copied, tmp_path):

@@ -42,9 +42,9 @@ def test_each_row_shows_the_class_that_names_it(tmp_path, n_classes, rows, n_sam
     columns = min(10, n_samples)
     assert picture.size[1] == rows * 58 + 2
     assert picture.size[0] > columns * 58 + 2
-    shown = list(callback.by_class)
+    shown = list(callback.run.pictures)
     assert (len(shown), shown[0], shown[-1]) == (rows, names[0], names[-1])
-    for i, (name, row) in enumerate(callback.by_class.items()):
+    for i, (name, row) in enumerate(callback.run.pictures.items()):
         level = round(255 * names.index(name) / (n_classes - 1))
         assert row[0, 20, 20].mul(255).round() == pytest.approx(level, abs=1)
         assert picture.getpixel((picture.size[0] - 20, 2 + 58 * i + 20))[0] == pytest.approx(level, abs=1)
@@ -54,7 +54,7 @@ def test_each_row_shows_the_class_that_names_it(tmp_path, n_classes, rows, n_sam
 @pytest.mark.parametrize(("n_samples", "height"), [(3, 60), (64, 7 * 58 + 2), (500, 10 * 58 + 2)])
 def test_without_classes_the_grid_has_no_names(tmp_path, classes, options, n_samples, height):
     callback, picture = drawn(tmp_path, classes, n_samples, **options)
-    assert list(callback.by_class) == ["all"]
+    assert list(callback.run.pictures) == ["all"]
     assert picture.size == (min(10, n_samples) * 58 + 2, height)
 
 

@@ -5,6 +5,7 @@ import re
 import optuna
 import pytest
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
@@ -12,7 +13,8 @@ from gan.errors import InputError
 from gan.search.grid import CellSampler
 from gan.search.setting import adopt, describe_setting
 from gan.search.space import Space
-from gan.search.trials import FAILURE
+from gan.search.study import check
+from gan.search.trials import FAILURE, queue_again
 from tests.helpers import ROOT
 
 SEARCHES = sorted((ROOT / "conf" / "hparams_search").glob("*.yaml"))
@@ -91,11 +93,14 @@ def test_rates_and_betas_of_recipes_can_be_searched(search, recipe):
         (["optimizer.lr=choice(1,1.0)"], "^optimizer.lr: changes nothing"),
         (["choices.group=choice(a,b)"], "^choices.group: changes nothing"),
         (["penalty=none", "penalty.r1.gamma=choice(1,2)"], "Could not override 'penalty.r1.gamma'"),
+        (["penalty=none", "penalty.r1.interval=4", "n_critic=choice(1,2)"], "Could not override 'penalty.r1.interval'"),
         (["optimizer.lrr=choice(1,2)"], "Could not override 'optimizer.lrr'.*Did you mean: 'lr'"),
         (["loss=choice(bce,hing)"], "hing"),
         (["loss=interval(0,1)"], "loss: is a config group; give its options as choice"),
         (["objective=choice(fid,kid)"], "^objective: changes .*objective.* must mean the same"),
         (["metrics.n_fakes=choice(1000,2000)"], "^metrics.n_fakes: changes metrics.n_fakes"),
+        (["data.image_size=choice(28,32)"], "^data.image_size: changes data.image_size"),
+        (["data=folder", "data.root=a", "data.channels=choice(1,3)"], "^data.channels: changes data.channels"),
         (["data=choice(mnist,fashion_mnist)"], "^data: changes data.dataset"),
     ],
 )
@@ -125,6 +130,20 @@ def test_the_command_line_has_the_last_word(search, word):
     space = search("hparams_search=random", word)
     assert {params["penalty"] for params, _ in drawn(space)} == {"none", "r1"}
     assert all(("penalty.r1.gamma" in params) == (params["penalty"] == "r1") for params, _ in drawn(space))
+
+
+def test_a_parameter_of_one_value_is_drawn(search):
+    for params, words in drawn(search("n_critic=choice(2)", "optimizer.lr=choice(1,2)"), 3):
+        assert params["n_critic"] == 2
+        assert "n_critic=2" in words
+
+
+def test_what_train_itself_reads_can_be_searched_and_a_look_leaves_hydras_config(search):
+    names = ["seed", "n_critic", "ema_half_life_steps", "ema_ramp_up", "gradient_clip_val", "weight_clip"]
+    before = HydraConfig.instance().cfg
+    _, changed = search(*(f"{name}=choice(1,2)" for name in names), "conditional=choice(true,false)").setting({})
+    assert changed.keys() == {*names, "conditional"}
+    assert HydraConfig.instance().cfg is before
 
 
 def test_a_search_can_be_held_at_a_value(search):
@@ -160,6 +179,7 @@ OTHERS = [
     ("trainer.max_steps=40", "^trainer.max_steps=40: the study s has trials with trainer.max_steps=5000; give this"),
     ("objective=kid", "^objective=kid: .* with objective=fid; .* hydra.sweeper.study_name of its own"),
     ("seed=1", "^seed=1: .* with seed=0;"),
+    ("second_objective=images_seen", "^second_objective=images_seen: .* with second_objective=null;"),
     ("penalty.r1.interval=16", "^penalty.r1.interval=16: .* with penalty.r1.interval=1;"),
     ("data.root=${data_dir}/b", "^data.root=DATA_DIR/b: the study s has trials with data.root=DATA_DIR/a;"),
     ("data=mnist", "^data._target_=.*data.root.*: the study s has"),
@@ -183,6 +203,30 @@ def test_a_study_is_one_setting_wherever_its_data_lie(search, monkeypatch):
     for word, said in OTHERS:
         with pytest.raises(InputError, match=said):
             adopt(study, setting(word))
+
+
+def test_a_word_that_exists_for_later_choices_only_is_part_of_the_setting(search):
+    four, sixteen = (
+        describe_setting(search("penalty=choice(none,r1)", f"penalty.r1.interval={interval}")) for interval in (4, 16)
+    )
+    assert four != sixteen
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_study_whose_only_trial_waits_to_be_tried_again_keeps_its_setting():
+    study = optuna.create_study()
+    adopt(study, {"seed": 0})
+    study.tell(study.ask({"x": FloatDistribution(0, 1)}), state=optuna.trial.TrialState.FAIL)
+    queue_again(study, study.trials[0])
+    with pytest.raises(InputError, match=r"^seed=1: .* has trials with seed=0"):
+        adopt(study, {"seed": 1})
+
+
+def test_a_study_of_other_directions_is_refused():
+    study = optuna.create_study(study_name="s")
+    check(study, {}, ["minimize"])
+    with pytest.raises(InputError, match=r"^hydra.sweeper.direction=\['minimize', 'maximize'\]: the study s has "):
+        check(study, {}, ["minimize", "maximize"])
 
 
 def test_a_study_whose_trials_have_all_failed_takes_another_setting():

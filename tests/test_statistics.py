@@ -13,7 +13,7 @@ from scipy import stats
 
 from gan.errors import InputError
 from gan.report.statistics import differences, holm, interval, table
-from gan.run.record import Run, by_protocol, cells, history, local_runs
+from gan.run.record import Run, find_runs, group_by_cell, group_by_protocol, read_history
 from tests.helpers import PROTOCOL
 from tests.processes import run_forked
 
@@ -36,7 +36,7 @@ def write(folder, made: Run) -> None:
 
 def test_seeds_are_one_cell_and_any_other_difference_sets_cells_apart():
     runs = [run(seed=0), run(seed=1), run(seed=0, lr=2e-4), run(seed=0, loss="hinge")]
-    assert {label: len(members) for label, members in cells(runs).items()} == {
+    assert {label: len(members) for label, members in group_by_cell(runs).items()} == {
         "mnist-dcgan-bce lr=0.0001": 2,
         "mnist-dcgan-bce lr=0.0002": 1,
         "mnist-dcgan-hinge": 1,
@@ -44,7 +44,7 @@ def test_seeds_are_one_cell_and_any_other_difference_sets_cells_apart():
 
 
 def test_a_seed_run_twice_counts_once():
-    (members,) = cells([run(5.0), run(6.0), run(7.0, seed=1)]).values()
+    (members,) = group_by_cell([run(5.0), run(6.0), run(7.0, seed=1)]).values()
     assert sorted(member.scores["fid"] for member in members) == [6.0, 7.0]
 
 
@@ -107,11 +107,11 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
 
 def test_protocols_are_kept_apart():
     other = PROTOCOL | {"n_fakes": 2000}
-    parts = by_protocol([run(), run(seed=1), run(protocol=other)])
+    parts = group_by_protocol([run(), run(seed=1), run(protocol=other)])
     assert [len(part) for part in parts.values()] == [2, 1]
     for name, value in PROTOCOL.items():
         changed = PROTOCOL | {name: value + 1 if isinstance(value, int) else "b" + value[1:]}
-        assert len(by_protocol([run(), run(protocol=changed)])) == 2, name
+        assert len(group_by_protocol([run(), run(protocol=changed)])) == 2, name
 
 
 def test_an_unknown_score_is_named_with_what_exists():
@@ -122,8 +122,8 @@ def test_an_unknown_score_is_named_with_what_exists():
 def test_a_history_is_in_the_order_of_steps_without_what_a_resumed_run_took_again_or_a_killed_one_left(tmp_path):
     lines = [{"step": 10, "fid": 9}, {"step": 20, "fid": 8}, {"step": 20, "fid": 7}, {"step": 15, "fid": 6}]
     (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 30, "fi')
-    assert [row["fid"] for row in history(tmp_path)] == [9, 6, 7]
-    assert history(tmp_path / "nowhere") == []
+    assert [row["fid"] for row in read_history(tmp_path)] == [9, 6, 7]
+    assert read_history(tmp_path / "nowhere") == []
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_later_evaluations_are_rows_of_their_own_protocol(folder):
     for i, protocol in enumerate((PROTOCOL, PROTOCOL | {"extractor": "inception"})):
         path = folder / "mnist-dcgan-bce-0" / "evaluations" / f"{i}.json"
         path.write_text(json.dumps(again | {"protocol": protocol}))
-    parts = by_protocol(local_runs([folder]))
+    parts = group_by_protocol(find_runs([folder]))
     assert [len(part) for part in parts.values()] == [6, 1]
 
 

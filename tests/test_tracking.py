@@ -1,6 +1,7 @@
 """What W&B gets: read back from the offline folder, and from a server where WANDB_BASE_URL names one."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from wandb.proto import wandb_internal_pb2
 
 import train
 from gan import tracking
+from gan.metrics.protocol import hash_protocol
 from gan.report.page import page
 from gan.report.statistics import table
-from gan.run.record import as_run, by_protocol, cells, history, local_runs
+from gan.run.record import build_run, find_runs, group_by_cell, group_by_protocol, read_history
 from gan.system import wandb_server
 from scripts.report import publish
 from tests.helpers import NARROW
@@ -76,7 +78,7 @@ def test_an_offline_run_holds_config_group_choices_metrics_and_images(configure,
     train.train(configure(*SMALL, "loss=hinge", "seed=3"))
     (folder,) = folders(offline)
     run = read(folder)
-    (local,) = local_runs([offline / "run"])
+    (local,) = find_runs([offline / "run"])
     assert CELL.fullmatch(run["group"])
     assert (run["project"], run["group"]) == ("gan-sweeps", local.cell)
     assert (run["name"], run["tags"]) == (f"{local.cell}-seed3", ["mnist_5k", "mlp", "hinge"])
@@ -153,9 +155,9 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
         for run in runs
     ]
     assert rows[0] == rows[1] == [(10, 640), (20, 1280)]
-    (part,) = by_protocol(as_run(*found) for found in wandb_server.scored_runs(project)).values()
-    local = by_protocol(local_runs([tmp_path]))
-    assert list(local) == list(by_protocol(part))
+    (part,) = group_by_protocol(build_run(*found) for found in wandb_server.scored_runs(project)).values()
+    local = group_by_protocol(find_runs([tmp_path]))
+    assert list(local) == list(group_by_protocol(part))
     rows = table(part, "fid_200").set_index("cell")
     assert rows.loc["mnist_5k-mlp-bce", "n"] == 2
     for local_run in next(iter(local.values())):
@@ -170,19 +172,56 @@ def test_a_disabled_run_leaves_nothing_and_ends_well(configure, offline):
     assert not folders(offline)
 
 
+def end_service():
+    """Kill the process of W&B, as Slurm does."""
+    commands = {child: " ".join(child.cmdline()) for child in psutil.Process().children()}
+    (service,) = (child for child, words in commands.items() if "wandb" in words and "wandb_stub" not in words)
+    service.kill()
+    service.wait(60)
+
+
+def test_a_new_run_goes_on_as_itself_after_slurm_has_ended_the_process_of_wandb(stub, tmp_path):
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="abc", resume="never")
+    with tracking.run(logger, {"seed": 0}):
+        end_service()
+        logger.log_metrics({"loss": 2.0}, step=2)
+    (run,) = stub.dump()["runs"]
+    assert (run["id"], run["state"]) == ("abc", "finished")
+    assert [row["loss"] for row in run["history"] if "loss" in row] == [2]
+
+
 @pytest.mark.parametrize("end", [tracking.Preempted("now"), ValueError("wrong"), None])
 def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(offline, tmp_path, end):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
     with suppress(type(end) if end else ZeroDivisionError), tracking.run(logger, {"seed": 0}):
-        (service,) = (child for child in psutil.Process().children() if "wandb" in " ".join(child.cmdline()))
-        service.kill()
-        service.wait(60)
+        end_service()
         if end:
             raise end
     wandb.teardown()
     *_, last = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime_ns)
     codes = {record.exit.exit_code for record in records(next(last.glob("*.wandb"))) if record.HasField("exit")}
     assert codes == {1 if end else 0}
+
+
+@pytest.mark.parametrize("error", [tracking.Preempted("now"), ValueError("wrong")])
+def test_only_a_preempted_run_is_marked_as_one(offline, tmp_path, error):
+    logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
+    with pytest.raises(type(error)), tracking.run(logger, {"seed": 0}):
+        raise error
+    wandb.teardown()
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    kinds = {record.WhichOneof("record_type") for record in records(next(folder.glob("*.wandb")))}
+    assert ("preempting" in kinds) == isinstance(error, tracking.Preempted)
+
+
+def test_numbers_that_json_does_not_have_come_back_as_they_were():
+    values = {"fid": math.inf, "best": {"kid": -math.inf, "n": 1}, "speed": math.nan}
+    sent = tracking.jsonable(values)
+    assert sent == {"fid": "Infinity", "best": {"kid": "-Infinity", "n": 1}, "speed": "NaN"}
+    assert math.isnan(wandb_server.plain(sent)["speed"])
+    assert {name: part for name, part in wandb_server.plain(sent).items() if name != "speed"} == {
+        name: part for name, part in values.items() if name != "speed"
+    }
 
 
 @pytest.mark.parametrize("group", ["R1, day 2", "ablation/größer: [/x]"])
@@ -242,7 +281,8 @@ def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
         file.write_text(str(fid))
         facts = {"fid_best": fid, "protocol": {"n_fakes": n_fakes}}
         with tracking.run(logger, {}):
-            tracking.summarise(logger, facts | {"protocol_id": tracking.protocol_id(facts["protocol"])})
+            facts["protocol_id"] = hash_protocol(facts["protocol"])
+            tracking.summarise(logger, facts)
             tracking.log_generator(logger, [file], "fid", facts)
     filed = [(found["name"], "best" in found["aliases"]) for found in stub.dump()["artifacts"]]
     assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]
@@ -269,7 +309,7 @@ def test_a_server_that_is_killed_in_mid_run_loses_nothing(stub, configure, tmp_p
     (run,) = stub.dump()["runs"]
     rows = [row for row in run["history"] if "fid_200" in row]
     assert [row["trainer/global_step"] for row in rows] == [10, 20]
-    for row, own in zip(rows, history(tmp_path / "run"), strict=True):
+    for row, own in zip(rows, read_history(tmp_path / "run"), strict=True):
         assert {key: row[key] for key in own if key != "step"} == pytest.approx(
             {key: value for key, value in own.items() if key != "step"}, rel=1e-5
         )
@@ -289,7 +329,7 @@ def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, m
             machine = urlsplit(recorder.url).netloc
             (offline / ".netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
         train.train(configure(*SMALL, "trainer.max_steps=2"))
-        (offline / "run" / "report.html").write_text(page(local_runs([offline]), "runs"))
+        (offline / "run" / "report.html").write_text(page(find_runs([offline]), "runs"))
         publish("gan-sweeps", None)
         wandb.teardown()
     files = [path for path in offline.rglob("*") if path.is_file() and path.name != ".netrc"]
@@ -310,6 +350,6 @@ def test_two_rates_are_two_groups_and_two_rows(configure, offline):
         )
     groups = [read(next((offline / str(i) / "wandb").glob("offline-run-*")))["group"] for i in range(3)]
     assert groups[0] != groups[1] == groups[2]
-    found = cells(local_runs([offline]))
+    found = group_by_cell(find_runs([offline]))
     assert [len(members) for members in found.values()] == [1, 2]
     assert {run.cell for members in found.values() for run in members} == set(groups)

@@ -14,7 +14,8 @@ import train
 from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError, reason
 from gan.gan import GAN
-from gan.run.outputs import load_generator
+from gan.run.generator import load_generator
+from gan.run.outputs import get_objectives
 from tests.helpers import NARROW
 from tests.processes import run_forked
 
@@ -76,12 +77,20 @@ def test_a_diverged_run_returns_inf_and_says_so(configure, tmp_path, monkeypatch
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]["diverged"]
 
 
+def test_a_diverged_run_keeps_its_best_score_and_has_no_second_value_of_its_own():
+    evaluation = Evaluation(None, objective=None)
+    evaluation.objective, evaluation.best = "fid", 3.0
+    evaluation.record_divergence("the generator's samples are not finite")
+    assert evaluation.scores == {"fid": math.inf, "fid_best": 3.0}
+    assert get_objectives(evaluation.scores, "fid", "kid") == (math.inf, math.inf)
+
+
 def test_the_best_score_survives_a_resume():
     evaluation = Evaluation(None, objective=None)
-    evaluation.best, evaluation.seconds = 1.5, 60.0
+    evaluation.best, evaluation.run.seconds = 1.5, 60.0
     resumed = Evaluation(None, objective=None)
     resumed.load_state_dict(evaluation.state_dict())
-    assert (resumed.best, resumed.seconds) == (1.5, 60.0)
+    assert (resumed.best, resumed.run.seconds) == (1.5, 60.0)
 
 
 @pytest.mark.parametrize(

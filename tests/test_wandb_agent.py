@@ -28,7 +28,7 @@ from gan.errors import InputError
 from gan.launch.swept_keys import require_effects
 from gan.launch.swept_run import check_parameters
 from gan.launch.wandb_agent import multirun, overrides, space
-from gan.run.command_line import literal
+from gan.run.command_line import quote_value
 from tests.helpers import NARROW, ROOT, SHORT, create_sweep, wait_until, wandb_environment, write_sweep
 from tests.processes import run_forked
 
@@ -95,7 +95,7 @@ class TestFiles:
         sweep = read(path)
         fixed = [word for word in sweep["command"] if "=" in word]
         ends = {name: sampled(part)[:2] for name, part in sweep["parameters"].items()}
-        words = {name: [f"{name}={literal(value)}" for value in values] for name, values in ends.items()}
+        words = {name: [f"{name}={quote_value(value)}" for value in values] for name, values in ends.items()}
         require_effects(
             {word: [word] for word in fixed} | words, composed, groups=composed(fixed).hydra.runtime.choices
         )
@@ -110,7 +110,7 @@ class TestFiles:
     [None, True, False, 1, 1.5, 1e-05, "hinge", "wgan_gp", "a, b", "it's", "x=y", "", [1, "a,b"], {"r1": {"gamma": 1}}],
 )
 def test_any_value_reaches_hydra_as_what_it_is(value):
-    parsed = OverridesParser.create().parse_override(f"key={literal(value)}").value()
+    parsed = OverridesParser.create().parse_override(f"key={quote_value(value)}").value()
     assert OmegaConf.to_container(OmegaConf.create({"key": parsed}))["key"] == value
 
 
@@ -163,6 +163,7 @@ def test_an_agents_parameters_exist_and_act(configure, fixed, given, expected):
         ({"model": ["mlp"], "discriminator_norm": ["batch", "layer"]}, "discriminator_norm"),
         ({"model": ["mlp", "dcgan"], "discriminator_norm": ["batch", "layer"]}, None),
         ({"loss": ["bce", "hinge"], "seed": [0, 1], "optimizer.lr": [1, 2]}, None),
+        ({"optimizer.lr": [1, 1.0, 2]}, None),
         ({"loss": ["bce", "no_such_loss"]}, None),  # Hydra says what is wrong
     ],
 )

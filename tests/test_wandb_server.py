@@ -161,3 +161,36 @@ def test_who_is_best_does_not_matter_where_the_server_does_not_tell(monkeypatch,
         monkeypatch.setattr("wandb.Api", lambda timeout, error=error: (_ for _ in ()).throw(error))
         assert wandb_server.is_best_of_group(run, "fid_best", 1.0, None) is False
     assert caplog.text.count("gone") == 3
+
+
+def test_a_run_that_diverged_is_not_the_best_of_its_group(monkeypatch):
+    run = SimpleNamespace(entity="e", project="p", group="g", id="a")
+    monkeypatch.setattr("wandb.Api", lambda timeout: SimpleNamespace(runs=lambda project, filters: []))
+    assert wandb_server.is_best_of_group(run, "fid_best", 1.0, None)
+    assert not wandb_server.is_best_of_group(run, "fid_best", float("inf"), None)
+
+
+@pytest.mark.parametrize(("sweep", "filters"), [(None, {}), ("s", {"sweep": "s"})])
+def test_runs_of_a_project_or_of_a_sweep_come_with_all_that_a_table_shows(monkeypatch, sweep, filters):
+    summary = {"fid": "Infinity", "protocol": {"n": 1}, "floor": {"fid": 2}, "n_floor": 3, "at_n_floor": {"fid": 4}}
+    run = SimpleNamespace(name="r", config={}, summary=summary)
+    asked = []
+
+    def runs(project, filters):
+        asked.append((project, filters))
+        return [run, SimpleNamespace(name="running", config={}, summary={})]
+
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(runs=runs))
+    ((name, _, found),) = wandb_server.scored_runs("p", sweep)
+    assert asked == [("p", filters)]
+    assert name == "r"
+    assert found["scores"]["fid"] == float("inf")
+    assert {part: found[part] for part in found if part != "scores"} == {
+        **{part: summary[part] for part in ("protocol", "floor", "n_floor", "at_n_floor")},
+        "best": {},
+    }
+
+
+def test_an_entity_is_the_accounts_own_unless_one_is_given(monkeypatch):
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(default_entity="me"))
+    assert (wandb_server.with_entity("p"), wandb_server.with_entity("team/p")) == ("me/p", "team/p")

@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 
 from gan.errors import InputError, ProcessDied
 from gan.search import storage
-from gan.search.trials import FAILURE, give_second_chances
+from gan.search.retries import carry_over
+from gan.search.trials import FAILURE, SURPLUS, give_second_chances
 from gan.search.workers import StudyEnds, Workers
 
 pytestmark = [
@@ -62,6 +63,7 @@ def test_failed_trials_are_run_by_the_next_command_and_use_nothing_up(command):
     again, _, _ = command(2.0)
     assert states(again) == ["FAIL", "COMPLETE", "COMPLETE"]
     assert again.trials[2].params == again.trials[0].params
+    assert FAILURE not in again.trials[2].user_attrs
     assert again.trials[0].user_attrs[FAILURE] == "failed: ConnectionError no server"
     assert command()[1].launched == []
 
@@ -71,6 +73,17 @@ def test_a_trial_has_one_second_chance_then_another_is_drawn(command):
     second = command(OSError("no disk"))[0].trials[2].params
     third = command(1.0)[0].trials[3].params
     assert first == second != third
+
+
+@pytest.mark.parametrize(("attributes", "parameters"), [({SURPLUS: True}, {"x"}), ({}, {"y"})])
+def test_a_trial_that_never_ran_or_is_of_other_parameters_has_no_second_chance(attributes, parameters):
+    study = optuna.create_study()
+    trial = study.ask({"x": FloatDistribution(0, 1)})
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+    study.tell(trial, state=TrialState.FAIL)
+    give_second_chances(study, parameters)
+    assert states(study) == ["FAIL"]
 
 
 def test_a_trial_that_diverged_is_a_result(command):
@@ -88,6 +101,13 @@ def test_a_mistake_that_all_trials_share_ends_the_command(command):
     assert (states(study)[-2:], end) == (["FAIL", "COMPLETE"], "")
 
 
+def test_a_mistake_that_all_trials_share_ends_the_command_while_others_run(command, tmp_path):
+    place = storage.opened(str(tmp_path / "study.log"))
+    optuna.create_study(study_name="s", storage=place).ask()
+    _, launcher, end = command(InputError("data.root=nowhere: no such folder"), n_trials=9)
+    assert (len(launcher.launched), end) == (1, "data.root=nowhere: no such folder")
+
+
 def test_a_refused_value_of_a_parameter_is_no_shared_mistake(command):
     study, _, end = command(InputError("x=0.3: must not be"), 1.0)
     assert (states(study), end) == (["FAIL", "COMPLETE"], "")
@@ -97,6 +117,12 @@ def test_failures_in_a_row_end_the_command(command):
     study, _, end = command(*[OSError("no disk")] * 3, n_trials=9, max_failures=3)
     assert states(study) == ["FAIL"] * 3
     assert end.startswith("3 trials in a row have failed (hydra.sweeper.max_failures), the last one: OSError no disk;")
+
+
+def test_failures_with_a_result_between_them_are_not_in_a_row(command):
+    error = OSError("no disk")
+    study, _, end = command(error, error, 1.0, error, error, 1.0, n_trials=6, max_failures=3)
+    assert (states(study), end) == (["FAIL", "FAIL", "COMPLETE"] * 2, "")
 
 
 def test_a_command_whose_trials_all_fail_ends(command):
@@ -126,3 +152,12 @@ def test_two_commands_that_queue_the_same_trial_run_it_once(command):
     again, launcher, _ = command(2.0, 3.0, n_trials=3)
     assert [trial.state.name for trial in again.trials] == ["FAIL", "COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
     assert len({tuple(words) for words in launcher.launched}) == 2
+
+
+def test_a_next_try_takes_over_the_files_of_its_own_trial_only(tmp_path):
+    for run in ("1-cell", "10-other", "11-cell"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "history.jsonl").write_text(run)
+    carry_over(tmp_path, 1, 20)
+    assert [path.parent.name for path in tmp_path.glob("20-*/*")] == ["20-cell"]
+    assert (tmp_path / "20-cell" / "history.jsonl").read_text() == "1-cell"

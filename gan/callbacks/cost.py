@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gan import tracking
+from gan.callbacks.run_state import RunCallback
 from gan.system.console import plain_console
 
 
@@ -26,7 +27,7 @@ class FlopCounter(TorchDispatchMode):
         return outputs
 
 
-class Cost(Callback):
+class Cost(RunCallback):
     """Counts trainable parameters and, over the first steps, operations; prints them and puts them into W&B's summary.
 
     `flops_per_step` is the matrix products' and convolutions' of one generator step with all its discriminator
@@ -34,9 +35,6 @@ class Cost(Callback):
     """
 
     counting = False
-
-    def __init__(self) -> None:
-        self.measured: dict[str, int] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.counter, self.steps = FlopCounter(), 0
@@ -53,16 +51,16 @@ class Cost(Callback):
         self.stop_counting()
         self.steps += 1
         if self.steps == self.wanted:
-            self.measured = {
-                "generator_parameters": parameters(pl_module.generator),
-                "discriminator_parameters": parameters(pl_module.discriminator),
+            self.run.cost = {
+                "generator_parameters": count_parameters(pl_module.generator),
+                "discriminator_parameters": count_parameters(pl_module.discriminator),
                 "flops_per_step": self.counter.total // self.steps,
             }
-            tracking.summarise(trainer.logger, self.measured)
+            tracking.summarise(trainer.logger, self.run.cost)
             if trainer.is_global_zero:
                 text = "generator {generator_parameters:,} parameters, discriminator {discriminator_parameters:,}"
-                gflops = self.measured["flops_per_step"] / 1e9
-                plain_console().print(f"{text.format(**self.measured)}; {gflops:.3g} GFLOP a step", soft_wrap=True)
+                gflops = self.run.cost["flops_per_step"] / 1e9
+                plain_console().print(f"{text.format(**self.run.cost)}; {gflops:.3g} GFLOP a step", soft_wrap=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.stop_counting()
@@ -74,6 +72,6 @@ class Cost(Callback):
             self.counting = False
 
 
-def parameters(network: nn.Module) -> int:
+def count_parameters(network: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

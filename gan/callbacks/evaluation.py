@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from gan.callbacks.run_state import RunCallback
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
-from gan.metrics.protocol import protocol_id
+from gan.metrics.protocol import hash_protocol
 from gan.metrics.scorer import Scorer
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, HISTORY
@@ -21,7 +22,7 @@ from gan.system.run_folder import BEST, HISTORY
 log = logging.getLogger(__name__)
 
 
-class Evaluation(Callback):
+class Evaluation(RunCallback):
     """Scores the validation samples and logs the scores, the best objective so far among them as `{objective}_best`.
 
     `scores` holds the last ones. The objective is FID, by its name at this number of fakes, or kid; without a scorer
@@ -32,30 +33,30 @@ class Evaluation(Callback):
     """
 
     def __init__(self, scorer: Scorer | None, *, objective: str | None, folder: Path | None = None) -> None:
+        super().__init__()
         allowed = (scorer.fid_name, "kid") if scorer else (None,)
         if objective not in allowed:
             allowed = " or ".join(map(str, allowed))
             raise InputError(f"objective={objective}: this run measures {allowed} (see metrics and metrics.n_fakes)")
         self.scorer, self.objective, self.folder = scorer, objective, folder
         self.scores: dict[str, float] = {}
-        self.best, self.step, self.diverged = math.inf, -1, False
-        self.started, self.seconds, self.training = time.monotonic(), 0.0, False
+        self.best, self.started, self.training = math.inf, time.monotonic(), False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.scorer:
             self.scorer.measure_reals(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started, self.training = time.monotonic() - self.seconds, True  # after the seconds before a resume
+        self.started, self.training = time.monotonic() - self.run.seconds, True  # after the seconds before a resume
         if self.folder and trainer.is_global_zero:
-            forget_after(self.folder / HISTORY, trainer.global_step)
+            truncate_history(self.folder / HISTORY, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds, self.training = self.elapsed(), False
+        self.run.seconds, self.training = self.elapsed(), False
 
     def elapsed(self) -> float:
         """Return the seconds of training up to now, its evaluations and the time before a resume included."""
-        return time.monotonic() - self.started if self.training else self.seconds
+        return time.monotonic() - self.started if self.training else self.run.seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finite = True
@@ -72,17 +73,17 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if any_process(not self.finite):
             raise Diverged(f"the generator's samples are not finite at step {trainer.global_step}")
-        self.step, self.improved = trainer.global_step, False
+        self.run.evaluated_at, self.improved = trainer.global_step, False
         if not self.scorer:
             return
         self.scores = self.scorer.compute()
         self.improved = self.scores[self.objective] < self.best
         self.best = min(self.best, self.scores[self.objective])
         self.scores[f"{self.objective}_best"] = self.best
-        axes = {"step": self.step, "images_seen": int(pl_module.images_seen), "seconds": self.elapsed()}
+        axes = {"step": self.run.evaluated_at, "images_seen": int(pl_module.images_seen), "seconds": self.elapsed()}
         pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
         if self.folder and trainer.is_global_zero:
-            forget_after(self.folder / HISTORY, self.step - 1)  # a run killed as it ended makes its last one again
+            truncate_history(self.folder / HISTORY, trainer.global_step - 1)  # killed as it ended, a run scores again
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(axes | self.scores) + "\n")
 
@@ -93,23 +94,23 @@ class Evaluation(Callback):
     def record_divergence(self, reason: str) -> None:
         """Make inf the run's objective."""
         log.warning("diverged: %s", reason)
-        self.diverged, self.seconds, self.training = True, self.elapsed(), False
+        self.run.diverged, self.run.seconds, self.training = True, self.elapsed(), False
         self.scores |= {self.objective: math.inf, f"{self.objective}_best": self.best} if self.objective else {}
 
     def measure(self) -> str:
         """Return what `best` is the best of: the objective and its protocol."""
-        return f"{self.objective}, protocol {protocol_id(self.scorer.protocol)}" if self.scorer else ""
+        return f"{self.objective}, protocol {hash_protocol(self.scorer.protocol)}" if self.scorer else ""
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = state_dict["seconds"]
+        self.run.seconds = state_dict["seconds"]
         if state_dict.get("measure") == self.measure():
             self.best = state_dict["best"]
 
 
-def forget_after(path: Path, step: int) -> None:
+def truncate_history(path: Path, step: int) -> None:
     """Drop the evaluations after a step from a history: the run, resumed from that step, makes them again."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]

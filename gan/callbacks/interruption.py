@@ -10,10 +10,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from gan.callbacks.last_checkpoint import evaluates_next
+from gan.callbacks.run_state import RunCallback
 from gan.distributed import find_largest
 from gan.errors import Preempted
 from gan.system.signals import SIGNALS, early
@@ -21,7 +22,7 @@ from gan.system.signals import SIGNALS, early
 CHECK_EVERY = 5  # steps, with several processes: they have to agree on one, and to ask takes an exchange
 
 
-class Interruption(Callback):
+class Interruption(RunCallback):
     """Ends training in good order at the end of a step, on all ranks at once, whichever of them a signal comes to.
 
     One process ends at the step in which the signal comes, several at the next one that CHECK_EVERY divides; an
@@ -32,12 +33,11 @@ class Interruption(Callback):
     `checkpoint`, and Preempted raised; started again with that checkpoint, the run goes on. SIGTERM means the same
     where Slurm sends it, or where it ends a whole multirun. A second Ctrl-C does not wait for the step, only for a
     file that is being written.
-    `interrupted` says whether the run was stopped early.
     """
 
     def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = Path(checkpoint)
-        self.interrupted = self.saving = False
+        super().__init__()
+        self.checkpoint, self.saving = Path(checkpoint), False
         self.received: set[int] = set()
         self.taken_over: dict[int, Any] = {}
 
@@ -67,14 +67,14 @@ class Interruption(Callback):
 
     def heed(self, trainer: Trainer) -> None:
         """Do what the signals ask for that have come to any process; all have to call it."""
-        urgency = 0 if not self.received else 1 if self.received == {signal.SIGTERM} and stops_early() else 2
+        urgency = 0 if not self.received else 1 if self.received == {signal.SIGTERM} and scores_on_sigterm() else 2
         urgency = find_largest(urgency, trainer.strategy.root_device)
         if urgency == 2:
             self.saving = True
             trainer.save_checkpoint(self.checkpoint)
             raise Preempted(f"preempted at step {trainer.global_step}; ckpt_path={self.checkpoint} goes on from there")
         if urgency == 1:
-            self.interrupted = trainer.should_stop = True
+            self.run.stops_early = trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.give_back()
@@ -89,14 +89,14 @@ class Interruption(Callback):
         self.taken_over = {}
 
 
-def stops_early() -> bool:
+def scores_on_sigterm() -> bool:
     """Whether SIGTERM means that this run is to be scored as it is: not where Slurm or a multirun ends it."""
     if "WANDB_SWEEP_ID" in os.environ:
-        return "SLURM_JOB_ID" not in os.environ or keeps_its_machine()
+        return "SLURM_JOB_ID" not in os.environ or keeps_allocation()
     return "SLURM_JOB_ID" not in os.environ and HydraConfig.get().mode != RunMode.MULTIRUN
 
 
-def keeps_its_machine() -> bool:
+def keeps_allocation() -> bool:
     """Whether Slurm lets this job be, so that a signal came from an agent."""
     job = subprocess.run(["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
     return "JobState=RUNNING" in job.stdout and not re.search(r"PreemptTime=\d", job.stdout)

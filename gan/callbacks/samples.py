@@ -4,24 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from gan import tracking
+from gan.callbacks.run_state import RunCallback
 from gan.data.pixels import draw_grid, save_grid
 from gan.metrics.real_statistics import spread
 
 
-class SampleGrid(Callback):
+class SampleGrid(RunCallback):
     """Writes a PNG of samples to `folder` at each evaluation, one row for each class, and logs it.
 
     The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
-    generator fills ten rows. `by_class` maps the names of the classes to their last row, a picture (3, H, W) in [0, 1].
+    generator fills ten rows. The run's `pictures` are the last rows, by class.
     """
 
     def __init__(self, folder: str, *, conditional: bool = True, columns: int = 10, rows: int = 20) -> None:
+        super().__init__()
         self.folder, self.conditional, self.columns, self.rows = Path(folder), conditional, columns, rows
-        self.by_class: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -34,7 +35,7 @@ class SampleGrid(Callback):
             save_grid(samples, path, columns, names)
             tracking.log_image(trainer.logger, "samples", path, trainer.global_step)
             rows = zip(names, samples.split(columns), strict=True) if names else [("all", samples)]
-            self.by_class = {name: draw_grid(row, columns) for name, row in rows}
+            self.run.pictures = {name: draw_grid(row, columns) for name, row in rows}
 
     def choose(self, classes: Sequence[str], z: Tensor, labels: Tensor) -> tuple[list[str], Tensor, Tensor]:
         """Return the rows' names, none without classes, and z and label of each image, row by row."""

@@ -22,7 +22,7 @@ class Account(Callback):
     """Ends a multirun in one line where its logger could not start a run; tells runs on this machine to be offline."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        from gan.run.identity import check_account, is_tracked, own_words
+        from gan.run.identity import check_account, is_tracked, normalize_options
 
         words = OverridesParser.create().parse_overrides([*config.hydra.overrides.task])
         fixed = [word.input_line for word in words if not word.is_sweep_override()]
@@ -31,7 +31,7 @@ class Account(Callback):
             logger = compose(config.hydra.job.config_name, fixed).logger
         if not is_tracked({"logger": logger}):
             return
-        options = own_words({key: logger[key] for key in logger if key != "save_dir"})
+        options = normalize_options({key: logger[key] for key in logger if key != "save_dir"})
         with exit_in_one_line():
             mode = check_account(options, is_multirun=True)
         if mode == "offline" and not issubclass(get_class(config.hydra.launcher._target_), SlurmLauncher):

@@ -21,7 +21,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
 
 from gan.errors import ProcessDied
-from gan.run.display import apart, show_run
+from gan.run.display import name_by_overrides, print_result
 
 ENDING = threading.Event()  # whoever waits for jobs stops waiting
 
@@ -59,12 +59,12 @@ class MachineLauncher(LocalLauncher):
             raise
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        names = apart(job_overrides)
+        names = name_by_overrides(job_overrides)
 
         def run(number: int, words: Sequence[str], name: str) -> JobReturn:
             job = self.run(number, words)
             if len(job_overrides) > 1:
-                show_run(number, name, job)
+                print_result(number, name, job)
             return job
 
         return together(run, count(initial_job_idx), job_overrides, names, n_threads=self.n_jobs)

@@ -17,7 +17,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 
 from gan.errors import Preempted
 from gan.launch.local import ENDING, failed, leave
-from gan.run.display import apart, show_run
+from gan.run.display import name_by_overrides, print_result
 
 SUBMITTING = threading.Lock()  # the environment is every thread's
 CLUSTER = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}  # where it is, of no job
@@ -80,10 +80,10 @@ class ClusterLauncher(SlurmLauncher):
     @staticmethod
     def collected(jobs: list[Any], job_overrides: Sequence[Sequence[str]], number: int) -> Iterator[JobReturn]:
         """Give what becomes of each job, and show it for several."""
-        for job, words, name in zip(jobs, job_overrides, apart(job_overrides), strict=True):
+        for job, words, name in zip(jobs, job_overrides, name_by_overrides(job_overrides), strict=True):
             returned = outcome(job, words)
             if len(jobs) > 1:
-                show_run(number, name, returned)
+                print_result(number, name, returned)
             number += 1
             yield returned
 

@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gan.errors import InputError, exit_in_one_line
-from gan.run.effects import Compose, describe_built, differences, refuse_dead
+from gan.run.effects import Compose, dead_key_error, describe_build, differing_keys
 
 
 class SweptKeys(Callback):
@@ -52,13 +52,13 @@ def require_effects(alternatives: dict[str, list[str]], compose: Compose, *, gro
             first | {group: word} for group in varied if group in groups and group != key for word in varied[group]
         ]
         if not any(has_effect(key, words, context, compose) for context in [first, *others]):
-            raise refuse_dead(key)
+            raise dead_key_error(key)
 
 
 def has_effect(key: str, words: list[str], context: dict[str, str], compose: Compose) -> bool:
     """Return whether a key's words build different things beside these of other keys."""
     try:
-        built, *others = (describe_built(compose([*(context | {key: word}).values()])) for word in words)
+        built, *others = (describe_build(compose([*(context | {key: word}).values()])) for word in words)
     except (HydraException, InputError):
         return True
-    return any(differences(built, other) for other in others)
+    return any(differing_keys(built, other) for other in others)

@@ -6,8 +6,8 @@ from typing import Any
 from hydra.errors import HydraException
 
 from gan.launch.swept_keys import require_effects
-from gan.run.command_line import literal
-from gan.run.effects import Compose, has_key, in_one_line
+from gan.run.command_line import quote_value
+from gan.run.effects import Compose, has_key, to_input_error
 
 
 def check_parameters(
@@ -19,7 +19,7 @@ def check_parameters(
     here, so a parameter is compared with a value of its own making.
     Raises InputError for a parameter that exists for no choices, or changes nothing in what is built for any.
     """
-    words = {name: f"{name}={literal(value)}" for name, value in given.items()}
+    words = {name: f"{name}={quote_value(value)}" for name, value in given.items()}
     options = {name: [f"{name}={option}" for option in list_options(name)] for name in given}
     groups = {name: words[name] for name in words if options[name]}
     chosen = [*fixed, *groups.values()]
@@ -31,10 +31,10 @@ def check_parameters(
             if not any(exists(name, [*chosen, other], compose) for other in others):
                 compose([*chosen, words[name]])  # raises, with what may have been meant
     except HydraException as error:
-        raise in_one_line(error) from error
+        raise to_input_error(error) from error
     alternatives = {word: [word] for word in fixed}
     for name in words.keys() - absent:
-        alternatives[name] = [words[name], *(options[name] or [f"{name}={literal(vary(given[name]))}"])]
+        alternatives[name] = [words[name], *(options[name] or [f"{name}={quote_value(vary(given[name]))}"])]
     require_effects(alternatives, compose, groups=groups)
     return [word for name, word in words.items() if name not in absent]
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from gan.errors import InputError
-from gan.run.allowlist import require_parameter
-from gan.run.command_line import literal
+from gan.run.command_line import quote_value
+from gan.run.untrusted import require_parameter
 
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}
@@ -21,7 +21,7 @@ METRIC = re.compile(r"(fid|fid_\d+k?|kid)(_best)?")  # what train.py can return
 
 def assign(fixed: list[str], given: dict[str, Any]) -> list[str]:
     """Return parameters as overrides, as they are."""
-    return [f"{name}={literal(value)}" for name, value in given.items()]
+    return [f"{name}={quote_value(value)}" for name, value in given.items()]
 
 
 def started_before(run_id: str, outputs: Path) -> list[str] | None:
@@ -62,7 +62,7 @@ def flatten(parameters: dict[str, Any], above: str = "") -> dict[str, dict[str, 
 def space(name: str, parameter: dict[str, Any]) -> str:
     """Return a parameter's values or distribution in Optuna's Hydra grammar; raise InputError for any other."""
     if values := list_values(name, parameter):
-        return f"choice({','.join(map(literal, values))})" if "values" in parameter else literal(values[0])
+        return f"choice({','.join(map(quote_value, values))})" if "values" in parameter else quote_value(values[0])
     low, high = read_number(name, parameter, "min"), read_number(name, parameter, "max")
     whole = isinstance(low, int) and isinstance(high, int)
     kind = parameter.get("distribution", "int_uniform" if whole else "uniform")
@@ -150,7 +150,7 @@ def multirun(name: str, sweep: Any) -> list[str]:
     parameters = flatten(sweep["parameters"])
     if method == "grid":
         grid = {key: list_grid(key, part) for key, part in parameters.items()}
-        return ["-m", *fixed, *(f"{key}={','.join(map(literal, values))}" for key, values in grid.items())]
+        return ["-m", *fixed, *(f"{key}={','.join(map(quote_value, values))}" for key, values in grid.items())]
     search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", *prune(sweep)]
     search += [f"hydra.sweeper.study_name={name}", f"hydra.sweep.dir=multirun/{name}", "callbacks=search"]
     search += [f"hydra.sweeper.n_trials={sweep.get('run_cap', RUNS)}"]

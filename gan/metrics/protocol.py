@@ -12,6 +12,6 @@ PROTOCOL = (
 PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
 
 
-def protocol_id(protocol: dict[str, Any]) -> str:
+def hash_protocol(protocol: dict[str, Any]) -> str:
     """Return a short name for a whole protocol, by its hash."""
     return digest(protocol)[:8]

@@ -12,7 +12,7 @@ from gan.report import charts, tables, tuning
 from gan.report.parts import Cell, Part, evaluations, parts, samples
 from gan.report.settings import ENOUGH, importance, named, varying
 from gan.report.words import headline
-from gan.run.display import label, number
+from gan.run.display import format_score, score_label
 from gan.run.record import Run
 
 MOST_SAMPLES = 12  # cells whose samples are shown
@@ -28,7 +28,7 @@ def page(runs: Iterable[Run], source: str) -> str:
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"label": label, "number": number}
+    environment.filters |= {"label": score_label, "number": format_score}
     shown = [shown_part(part) for part in found]
     return environment.get_template("page.html.j2").render(
         parts=shown, source=source, protocols=tables.of_protocols(found)
@@ -77,8 +77,8 @@ def strips(part: Part) -> list[tuple[str, Markup]]:
     chosen = chosen or ({"loss": rows["loss"]} if finished else {})
     found = []
     for name, pairs in chosen.items():
-        title, size = f"Lowest {label(part.score)} by {name}", (4.6, 0.9 + ROWS * len(pairs))
-        data = (pairs, part.line, label(part.score))
+        title, size = f"Lowest {score_label(part.score)} by {name}", (4.6, 0.9 + ROWS * len(pairs))
+        data = (pairs, part.line, score_label(part.score))
         found.append((name, charts.svg(f"p{part.name}-{name}", title, size, charts.strip, *data)))
     return found
 
@@ -87,7 +87,7 @@ def curves(part: Part) -> list[Markup]:
     """Return the charts of FID against step and time, none where no run kept evaluations."""
     if not any(evaluations(run, part.score) for run in part.runs):
         return []
-    name, data = label(part.score), (part.cells, part.score)
+    name, data = score_label(part.score), (part.cells, part.score)
     axes = {"step": "generator steps", "seconds": "time"}
     return [
         charts.svg(
@@ -99,7 +99,7 @@ def curves(part: Part) -> list[Markup]:
 
 def settings(part: Part) -> dict[str, Any]:
     """Return the charts of the settings that differ, or why there are none, by "bars", "why" and "parallel"."""
-    runs, name = part.runs, label(part.score)
+    runs, name = part.runs, score_label(part.score)
     fids = [run.scores.get(part.score, math.nan) for run in runs]
     finished = [i for i, fid in enumerate(fids) if math.isfinite(fid)]
     told, compared = varying(runs), varying([runs[i] for i in finished])

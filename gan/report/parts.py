@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from gan.metrics.protocol import protocol_id
+from gan.metrics.protocol import hash_protocol
 from gan.report.statistics import name_at_n_floor, table, values
-from gan.run.record import Run, by_protocol, cells, history
+from gan.run.record import Run, group_by_cell, group_by_protocol, read_history
 from gan.system.run_folder import METRICS
 
 CHOICES = ("data", "model", "loss")
@@ -87,12 +87,12 @@ class Part:
 
     @property
     def protocol_id(self) -> str:
-        return protocol_id(self.protocol)
+        return hash_protocol(self.protocol)
 
 
 def parts(runs: Iterable[Run]) -> list[Part]:
     """Return the last states of runs by their protocol, that of most runs first."""
-    split = by_protocol(run for run in runs if run.checkpoint == "last")
+    split = group_by_protocol(run for run in runs if run.checkpoint == "last")
     ordered = sorted(split.items(), key=lambda item: -len(item[1]))
     looks: dict[str, tuple[str, str, str]] = {}
     return [part(str(i + 1), text, members, looks) for i, (text, members) in enumerate(ordered)]
@@ -101,7 +101,7 @@ def parts(runs: Iterable[Run]) -> list[Part]:
 def part(name: str, text: str, runs: list[Run], looks: dict[str, tuple[str, str, str]]) -> Part:
     """Return a protocol's part; a cell looks as it does in `looks`, by its label, which holds new looks afterwards."""
     score = next(name for name in sorted(runs[0].floor) if name.startswith("fid"))
-    rows, members = table(runs, score), cells(runs)
+    rows, members = table(runs, score), group_by_cell(runs)
     ordered = list(rows["cell"][:-1])
     short, taken = shorten(members), set()
     for label in ordered:
@@ -136,7 +136,7 @@ def evaluations(run: Run, score: str) -> list[dict[str, float]]:
     """Return the evaluations of a run's training, nothing where they were scored under another protocol than it."""
     path = Path(run.name) / METRICS
     trained = json.loads(path.read_text(encoding="utf-8")).get("protocol") if path.is_file() else None
-    rows = history(path.parent) if trained == run.protocol else []
+    rows = read_history(path.parent) if trained == run.protocol else []
     return [row for row in rows if math.isfinite(row.get(score, math.nan))]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from gan.errors import InputError
-from gan.run.record import Run, cells
+from gan.run.record import Run, group_by_cell
 
 LEVEL = 0.95
 
@@ -57,7 +57,7 @@ def table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
     if score not in measured:
         raise InputError(f"--score {score}: these runs have {', '.join(measured)}")
     rows, real, beside = [], name_reals(runs), name_at_n_floor(runs, score)
-    for label, members in cells(runs).items():
+    for label, members in group_by_cell(runs).items():
         sample, low_high = values(members, score), interval(values(members, score), kind)
         finished = [run for run in members if is_finished(run, score)]
         best = [run.best[score] for run in finished if score in run.best]
@@ -88,7 +88,7 @@ def differences(runs: list[Run], score: str) -> pd.DataFrame:
 
     `real` says whether the difference would be seen by luck in fewer than 5% of such comparisons.
     """
-    samples = {label: values(members, score) for label, members in cells(runs).items()}
+    samples = {label: values(members, score) for label, members in group_by_cell(runs).items()}
     samples = {label: sample for label, sample in samples.items() if len(sample) > 1}
     rows = []
     for (a, first), (b, second) in itertools.combinations(samples.items(), 2):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gan.report.parts import Cell, Part, finite
-from gan.run.display import label, number
+from gan.run.display import format_score, score_label
 
 SPELLED = {"std": "standard deviation", "images_seen": "images seen", "minutes": "minutes", "diverged": "diverged"}
 WORDS = ("cell", "folder")
@@ -31,8 +31,11 @@ class Table(NamedTuple):
 
 def of_cells(part: Part) -> Table:
     """Return gan.report.statistics's table of a part, real images last."""
-    titles = {part.score: label(part.score), f"{part.score} of best": f"{label(part.score)} of best checkpoint"}
-    titles[part.score_of_reals] = label(part.score_of_reals)
+    titles = {
+        part.score: score_label(part.score),
+        f"{part.score} of best": f"{score_label(part.score)} of best checkpoint",
+    }
+    titles[part.score_of_reals] = score_label(part.score_of_reals)
     headers = [(titles.get(name, SPELLED.get(name, name)), name not in WORDS) for name in part.rows]
     by_label = {cell.label: cell for cell in part.cells}
     *rows, real = part.rows.to_dict("records")
@@ -44,7 +47,7 @@ def of_runs(part: Part) -> Table:
     """Return a row for each run: its cell, seed, cost and scores, best first."""
     others = [name for name in part.runs[0].floor if name != part.score]
     scores = [part.score, "diverged", "images_seen", "minutes", *others]
-    names = ["cell", "seed", *(SPELLED.get(name, label(name)) for name in scores), "folder"]
+    names = ["cell", "seed", *(SPELLED.get(name, score_label(name)) for name in scores), "folder"]
     pairs = [(cell, run) for cell in part.cells for run in cell.runs]
     rows = []
     for cell, run in sorted(pairs, key=lambda pair: finite(pair[1].scores.get(part.score))):
@@ -69,7 +72,7 @@ def entry(score: str, name: str, value: Any) -> Entry:
         return Entry(f"{value:,.1f}", repr(float(value)))
     whole = isinstance(value, int)
     measure = score if name.startswith((score, "std", "95%")) else name
-    return Entry(f"{value:,}" if whole else number(measure, float(value)), repr(value if whole else float(value)))
+    return Entry(f"{value:,}" if whole else format_score(measure, float(value)), repr(value if whole else float(value)))
 
 
 def by_choice(part: Part, name: str) -> list[tuple[str, Cell]]:

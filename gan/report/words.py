@@ -4,7 +4,7 @@ import pandas as pd
 
 from gan.report.parts import Cell, Part
 from gan.report.statistics import differences
-from gan.run.display import label, number
+from gan.run.display import format_score, score_label
 
 LONGEST = 45  # letters of a cell's name in a headline
 
@@ -12,7 +12,7 @@ LONGEST = 45  # letters of a cell's name in a headline
 def headline(part: Part) -> tuple[str, str]:
     """Return which cell is best, and how sure that is at this number of seeds."""
     finished = [cell for cell in part.cells if cell.fids]
-    name = label(part.score).replace(" ", "\N{NO-BREAK SPACE}")
+    name = score_label(part.score).replace(" ", "\N{NO-BREAK SPACE}")
     if not finished:
         return f"No run has a finite {name}.", "All of them diverged."
     best = finished[0]
@@ -34,10 +34,10 @@ def in_two(short: str) -> tuple[str, str]:
 
 def measured(cell: Cell, score: str) -> str:
     """Return a cell's FID, with its spread where there is one."""
-    mean, n = number(score, cell.mean), len(cell.fids)
+    mean, n = format_score(score, cell.mean), len(cell.fids)
     if n == 1:
         return f"{mean} with one seed"
-    return f"{mean} ± {number(score, float(pd.Series(cell.fids).std()))} over {n} seeds"
+    return f"{mean} ± {format_score(score, float(pd.Series(cell.fids).std()))} over {n} seeds"
 
 
 def compared(best: Cell, following: Cell, part: Part) -> str:
@@ -52,7 +52,7 @@ def compared(best: Cell, following: Cell, part: Part) -> str:
     sign = 1 if row["cell"] == following.label else -1
     low, high = sorted((sign * row["95% low"], sign * row["95% high"]))
     shown = "more than the luck of the seed" if row["real"] == "yes" else "not shown to be more than luck at this n"
-    span = f"95% interval {number(part.score, low)} to {number(part.score, high)} for this pair alone"
+    span = f"95% interval {format_score(part.score, low)} to {format_score(part.score, high)} for this pair alone"
     holm = f" adjusted for {len(pairs)} pairs" if len(pairs) > 1 else ""
     return f"{behind}. The difference is {shown} ({span}; p of Welch’s test {row['p']:.2g}{holm})."  # noqa: RUF001
 

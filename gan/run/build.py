@@ -9,13 +9,14 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from gan.callbacks.evaluation import Evaluation
+from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData
 from gan.data.latents import Latents
 from gan.gan import GAN
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
-from gan.run.checks import check, check_processes
+from gan.run.checks import check_gan, refuse_nested_multirun
 from gan.run.objectives import require_measured
 
 N_SHOWN = 100  # samples of a run that is not scored
@@ -51,7 +52,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
     )
-    check(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
+    check_gan(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     return gan
 
 
@@ -80,8 +81,9 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
         "callbacks": [evaluation, *build(cfg.callbacks).values()],
         "plugins": [*(build(cfg.trainer.get("plugins")) or []), WholeCheckpoints()],
     }
+    share_state(parts["callbacks"])
     trainer = build(cfg.trainer, enable_checkpointing=False, **parts)
-    check_processes(trainer)
+    refuse_nested_multirun(trainer)
     data.require_batches(trainer.world_size)
     return trainer, evaluation
 

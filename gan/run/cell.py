@@ -1,4 +1,4 @@
-"""A cell: the setting that runs share which differ in nothing but their seed, and its name everywhere."""
+"""Cells: a cell is a setting without its seed. Its name is W&B's group and the key of all tables."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from gan.system.wandb_server import safe
 
 CHOICES = ("data", "model", "loss")  # groups whose options begin a cell's name
 
-# what leaves the trained networks and their scores as they are: the seed, paths, how and where a run was started,
-# the study around it, and how it is watched
+# keys that change neither the trained networks (but for the seed) nor their scores: the seed, paths, how and where the
+# run is started, the study it belongs to, and how it is logged
 INCIDENTAL = {
     *("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "overrides", "second_objective", "choices"),
     *("logger", "study", "trial", "data.root", "data.cache_dir", "data.num_workers", "metrics.extractor.cache_dir"),
@@ -20,7 +20,7 @@ INCIDENTAL = {
     *("trainer.benchmark", "callbacks.progress", "callbacks.cost", "callbacks.throughput", "callbacks.interruption"),
     *("callbacks.guard", "callbacks.samples", "callbacks.checkpoint", "callbacks.best", "callbacks.last"),
     "callbacks.search",
-    # and what acts only through the keys that refer to it
+    # keys that act only through others, which interpolate them
     *(
         "optimizer.lr",
         "optimizer.beta1",
@@ -30,10 +30,10 @@ INCIDENTAL = {
         "metrics.weights_path",
     ),
 }
-FILES = ("metrics.extractor.weights_path",)  # wherever they are stored
+FILES = ("metrics.extractor.weights_path",)  # in any folder
 
-LONGEST = 100  # W&B takes 128 characters, of which a seed or `generator-` need some
-WORDS = {  # by which people tell settings apart, beside the penalties
+LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
+WORDS = {  # settings that a name spells out, besides the penalties
     "optimizer.lr": "lr",
     "optimizer.generator.lr": "g_lr",
     "optimizer.discriminator.lr": "d_lr",
@@ -44,65 +44,69 @@ WORDS = {  # by which people tell settings apart, beside the penalties
 }
 
 
-def cell_name(config: Mapping[str, Any]) -> str:
-    """Return the name of a run's cell: data-model-loss, some of its settings, and a hash of all.
+def name_cell(config: Mapping[str, Any]) -> str:
+    """Return the name of a config's cell: data-model-loss, some of its settings, and a hash of all of them.
 
-    A run that has started knows it as `choices.cell`. At most 100 letters, digits and any of `_.-`, as artifacts of
-    W&B allow.
+    It has at most 100 characters, letters, digits and `_.-` only, as W&B requires of artifact names. A run records it
+    as `choices.cell`.
     """
     chosen = [str(config["choices"].get(name, "")) for name in CHOICES]
-    told = setting(config)
-    digest = hashlib.sha256(json.dumps([chosen, comparable(told)], sort_keys=True, default=str).encode())
-    head = "-".join([*chosen, *words(told)])
+    setting = select_setting(config)
+    digest = hashlib.sha256(json.dumps([chosen, unify_numbers(setting)], sort_keys=True, default=str).encode())
+    head = "-".join([*chosen, *describe_setting(setting)])
     return f"{safe(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
 
 
-def setting(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run was told to do, flat, without what is incidental; what both players share is named once."""
-    told = {name: value for name, value in flat(config).items() if not is_incidental(name)}
+def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
+    setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
     for name in FILES:
-        if isinstance(told.get(name), str):
-            told[name] = PurePath(told[name]).name
-    for name in [name for name in told if name.startswith("optimizer.generator.")]:
+        if isinstance(setting.get(name), str):
+            setting[name] = PurePath(setting[name]).name
+    for name in [name for name in setting if name.startswith("optimizer.generator.")]:
         other = name.replace(".generator.", ".discriminator.")
-        if other in told and told[name] == told[other]:
-            told[name.replace(".generator.", ".")] = told.pop(name)
-            del told[other]
-    return told
+        if other in setting and setting[name] == setting[other]:
+            setting[name.replace(".generator.", ".")] = setting.pop(name)
+            del setting[other]
+    return setting
 
 
 def is_incidental(name: str) -> bool:
-    """Whether a dotted key, or what it is part of, says nothing of what is trained and scored."""
+    """Return whether a dotted key, or a group above it, changes neither training nor scores."""
     above = name.split(".")
     return any(".".join(above[: i + 1]) in INCIDENTAL for i in range(len(above)))
 
 
-def words(told: dict[str, Any]) -> list[str]:
-    """Return the settings that a cell's name spells out."""
-    shown = {word: told[name] for name, word in WORDS.items() if name in told and told[name] not in (-1, None)}
-    for name, value in sorted(told.items()):
+def describe_setting(setting: dict[str, Any]) -> list[str]:
+    """Return the parts of a cell's name that spell out settings."""
+    shown = {word: setting[name] for name, word in WORDS.items() if name in setting and setting[name] not in (-1, None)}
+    for name, value in sorted(setting.items()):
         group, _, rest = name.partition(".")
         penalty, _, option = rest.partition(".")
         if group == "penalty" and option in ("weight", "gamma"):
             shown[penalty] = value
-    return [f"{word}_{number(value)}" for word, value in shown.items()]
+    return [f"{word}_{format_number(value)}" for word, value in shown.items()]
 
 
-def number(value: Any) -> str:
-    """Return a number in letters that a name may hold."""
+def format_number(value: Any) -> str:
+    """Return a number in characters that a name may have."""
     return f"{value:g}".replace("+", "") if isinstance(value, float) else str(value)
 
 
-def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return a nested config with dotted keys."""
-    parts = (flat(v, f"{above}{k}.") if isinstance(v, Mapping) and v else {f"{above}{k}": v} for k, v in config.items())
-    return {name: value for part in parts for name, value in part.items()}
+def flatten(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return a nested config as one level with dotted keys."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        found |= (
+            flatten(value, f"{above}{name}.") if isinstance(value, Mapping) and value else {f"{above}{name}": value}
+        )
+    return found
 
 
-def comparable(value: Any) -> Any:
-    """Return nested values with whole numbers as ints: 1.0 is 1, as it is for servers that send JSON."""
+def unify_numbers(value: Any) -> Any:
+    """Return nested values with whole floats as ints: JSON, through which W&B sends values, has one kind of number."""
     if isinstance(value, Mapping):
-        return {name: comparable(part) for name, part in value.items()}
+        return {name: unify_numbers(part) for name, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [comparable(part) for part in value]
+        return [unify_numbers(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

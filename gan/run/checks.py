@@ -21,7 +21,7 @@ RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy"
 log = logging.getLogger(__name__)
 
 
-def check(
+def check_gan(
     gan: GAN, *, channels: int, image_size: int, num_classes: int, batch_size: int | None = None, mixed: bool = False
 ) -> None:
     """Raise InputError unless the networks fit these images, the loss and the penalties; `mixed`: in bf16-mixed."""
@@ -40,7 +40,7 @@ def check(
         require_spectral_norm(gan.discriminator)
 
 
-def check_processes(trainer: Trainer) -> None:
+def refuse_nested_multirun(trainer: Trainer) -> None:
     """Raise InputError for a run of a multirun that would start processes itself: each would be a multirun."""
     launcher = trainer.strategy.launcher
     starts_processes = (

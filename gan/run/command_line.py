@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.run.allowlist import is_setting, load_plain
+from gan.run.untrusted import is_setting, load_plain
 from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # in a run's config: the words that it was started with
@@ -18,13 +18,13 @@ UNSET = (None, "", "null")
 
 def complete_command() -> None:
     """Complete this process's command for Hydra, which reads sys.argv, and have it raise errors, not print them."""
-    sys.argv[1:] = complete_words(sys.argv[1:])
+    sys.argv[1:] = complete_arguments(sys.argv[1:])
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
-def complete_words(words: list[str]) -> list[str]:
+def complete_arguments(words: list[str]) -> list[str]:
     """Return a command's words as Hydra is to read them; raise InputError for a resume that can't be."""
-    words = with_first_words([expand_home(word) for word in words])
+    words = repeat_first_overrides([expand_home(word) for word in words])
     options = {word.partition("=")[0] for word in words}
     if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
         words.append("--multirun")  # which a config group cannot ask for itself
@@ -37,7 +37,7 @@ def expand_home(word: str) -> str:
     return key + sign + os.path.expanduser(value) if value == "~" or value.startswith("~/") else word
 
 
-def with_first_words(words: list[str]) -> list[str]:
+def repeat_first_overrides(words: list[str]) -> list[str]:
     """Return a command's words with those that a run was started with in front, where they resume one.
 
     `resume=DIR`, and `ckpt_path=` with the last checkpoint of a run's folder, continue that run in its folder; another
@@ -72,7 +72,7 @@ def with_first_words(words: list[str]) -> list[str]:
     replaced = {get_key(word) for word in own} | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
     first += [] if "seed" in given else [f"seed={recorded['seed']}"]
-    place = ["ckpt_path=last", f"hydra.run.dir={literal(str(run_dir))}"] if continues else []
+    place = ["ckpt_path=last", f"hydra.run.dir={quote_value(str(run_dir))}"] if continues else []
     return [*first, *own, *place]
 
 
@@ -87,12 +87,12 @@ def read_config(run_dir: Path) -> dict[str, Any] | None:
     return OmegaConf.to_container(load_plain(path)) if path.is_file() else None
 
 
-def literal(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """Return a value in the grammar of Hydra's overrides."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{name}:{literal(part)}" for name, part in value.items()) + "}"
+        return "{" + ",".join(f"{name}:{quote_value(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(literal, value)) + "]"
+        return "[" + ",".join(map(quote_value, value)) + "]"
     if isinstance(value, str) and not value.replace("_", "").replace("-", "").isalnum():
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return value if isinstance(value, str) else json.dumps(value)

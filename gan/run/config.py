@@ -90,7 +90,7 @@ def convert(value: Any, key: str, hint: Any) -> Any:
         }
     if isinstance(value, list):
         require_kind(value, key, hint)
-        inner = list_hint(hint)
+        inner = element_hint(hint)
         return [convert(part, f"{key}[{i}]", inner) for i, part in enumerate(value)]
     if isinstance(value, str):
         value = os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
@@ -109,7 +109,7 @@ def require_kind(value: Any, key: str, hint: Any) -> None:
     if kind in kinds or (kind is int and float in kinds) or (kind is list and "a list" in map(NAMES.get, kinds)):
         return
     allowed = [*(NAMES[kind] for kind in kinds if kind in NAMES), *map(str, choices)]
-    raise InputError(f"{key}={show_value(value)}: must be {' or '.join(dict.fromkeys(allowed))}")
+    raise InputError(f"{key}={format_value(value)}: must be {' or '.join(dict.fromkeys(allowed))}")
 
 
 def convert_number(value: Any, key: str, hint: Any) -> Any:
@@ -125,11 +125,11 @@ def convert_number(value: Any, key: str, hint: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or (wants_int and value != value // 1):
         allowed = ", or null" if type(None) in kinds else ""
-        raise InputError(f"{key}={show_value(value)}: must be a {'whole number' if wants_int else 'number'}{allowed}")
+        raise InputError(f"{key}={format_value(value)}: must be a {'whole number' if wants_int else 'number'}{allowed}")
     return int(value) if wants_int else float(value)
 
 
-def show_value(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as it is typed on the command line."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -139,7 +139,7 @@ def unpack_union(hint: Any) -> Sequence[Any]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def list_hint(hint: Any) -> Any:
+def element_hint(hint: Any) -> Any:
     """Return the type hint of a list's elements; None where it has none, or several."""
     for kind in unpack_union(hint):
         if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Iterable):

@@ -18,8 +18,11 @@ NAMES = {
 }
 
 
-def show(run: dict[str, Any]) -> None:
-    """Print a run's scores beside those of its best checkpoint and of real images, and how they were measured."""
+def print_scores(run: dict[str, Any]) -> None:
+    """Print a run's scores beside those of its best checkpoint and of real images, and their protocol.
+
+    `run` is the content of metrics.json.
+    """
     console = plain_console()
     scores, best, floor = run["scores"], run.get("best") or {}, run.get("floor", {})
     at_n_floor, n = run.get("at_n_floor") or {}, run.get("n_floor")
@@ -35,8 +38,8 @@ def show(run: dict[str, Any]) -> None:
     for name, value in scores.items():
         if name != "diverged" or value:
             others = [other for other in (best.get("scores"), at_n_floor, floor) if other]
-            beside = [number(name, other[name]) if name in other else "" for other in others]
-            table.add_row(label(name), number(name, value), *beside)
+            beside = [format_score(name, other[name]) if name in other else "" for other in others]
+            table.add_row(score_label(name), format_score(name, value), *beside)
     console.print(table)
     if "protocol" in run:
         text = (
@@ -46,59 +49,59 @@ def show(run: dict[str, Any]) -> None:
         averaged = {"generator": {"ema": "EMA"}.get(run["protocol"]["generator"], "raw")}
         console.print(text.format(**run["protocol"] | averaged), soft_wrap=True)
     if at_n_floor:
-        text = f"{f'n = {n:,}':<11} scores depend on the number of images: real images compare with as many samples"
+        text = f"{f'n = {n:,}':<11} scores depend on the number of images: compare real images with as many samples"
         console.print(text, soft_wrap=True)
 
 
-def show_run(number: int, name: str, job: JobReturn) -> None:
-    """Print how a run of a multirun has ended: with its value, or why it failed."""
+def print_result(number: int, name: str, job: JobReturn) -> None:
+    """Print the objective of a finished run of a multirun, or why it failed."""
     value = job._return_value
     words = " ".join([type(value).__name__, *str(value).splitlines()[:1]]) if job.status == JobStatus.FAILED else value
     ending = f"{words:.2f}" if isinstance(words, float) else "" if words is None else str(words)
     plain_console().print("  ".join(filter(None, [f"run {number}", name, ending])), soft_wrap=True)
 
 
-def differing(runs: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return of each run's overrides those that not all runs share."""
+def varying_overrides(runs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return each run's overrides without those that all runs share."""
     same = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
     return [[word for word in words if word not in same] for words in runs]
 
 
-def apart(runs: Sequence[Sequence[str]]) -> list[str]:
-    """Return of each run's overrides what sets it apart from the others, in a line."""
-    return [" ".join(words) for words in differing(runs)]
+def name_by_overrides(runs: Sequence[Sequence[str]]) -> list[str]:
+    """Return a name for each run: its overrides without those that all runs share."""
+    return [" ".join(words) for words in varying_overrides(runs)]
 
 
-def show_places(places: dict[str, list]) -> None:
-    """Print where the run's files lie."""
-    for name, found in places.items():
-        for place in found:
-            plain_console().print(f"{name:<11} {place}", soft_wrap=True)
+def print_files(files: dict[str, list]) -> None:
+    """Print the paths and URLs of a run's files, each after what it is."""
+    for name, paths in files.items():
+        for path in paths:
+            plain_console().print(f"{name:<11} {path}", soft_wrap=True)
 
 
-def label(name: str) -> str:
-    """Return a score's name as people write it: fid_2k_best as "FID 2k, best so far"."""
+def score_label(name: str) -> str:
+    """Return a score's name for tables: "FID 2k, best so far" for fid_2k_best."""
     words = name.replace("_best", ", best so far").replace("_", " ")
     return NAMES.get(name) or ("FID" + words[3:] if name.startswith("fid") else words.capitalize())
 
 
-def short(value: Any, form: str = "{:.3g}") -> str:
-    """Return a parameter with as many digits as one reads; strings that are such numbers, too."""
+def format_parameter(value: Any, form: str = "{:.3g}") -> str:
+    """Return a parameter with three significant digits; strings that hold a float are rounded, too."""
     if isinstance(value, str) and re.fullmatch(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-?\d+", value):
         value = float(value)
     return form.format(value) if isinstance(value, float) else str(value)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a time span as people say it: 45 s, 12 min, 3 h 20 min."""
+    """Return a duration in seconds as text: 45 s, 12 min, 3 h 20 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def number(name: str, value: float) -> str:
-    """Return a score with its unit and as many digits as it is worth."""
+def format_score(name: str, value: float) -> str:
+    """Return a score with its unit, rounded for a table."""
     if name == "diverged":
         return "yes" if value else "no"
     if name == "flops_per_step":

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gan.errors import InputError
-from gan.run.cell import flat
+from gan.run.cell import flatten
 
 READ = (  # keys that are no constructor's argument in the config, but are read by train.py
     *("seed", "n_critic", "conditional", "ema_half_life_steps", "ema_ramp_up", "gradient_clip_val", "weight_clip"),
@@ -23,7 +23,7 @@ Compose = Callable[[list[str]], DictConfig]
 RESOLVING = threading.Lock()  # Hydra's own config is every thread's
 
 
-def describe_built(cfg: DictConfig) -> dict[str, Any]:
+def describe_build(cfg: DictConfig) -> dict[str, Any]:
     """Return what a composed config, with its hydra node, builds: dotted keys and resolved values.
 
     These are the arguments of every `_target_` and the keys that train.py reads. Keys that others only interpolate
@@ -44,14 +44,14 @@ def describe_built(cfg: DictConfig) -> dict[str, Any]:
             raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
         finally:
             HydraConfig.instance().cfg = before
-    return flat(targets(config)) | {name: value for name, value in flat(config).items() if name in READ}
+    return flatten(select_targets(config)) | {name: value for name, value in flatten(config).items() if name in READ}
 
 
-def targets(config: Any) -> Any:
+def select_targets(config: Any) -> Any:
     """Return a config without what is outside of its `_target_` nodes."""
     if not isinstance(config, dict) or "_target_" in config:
         return config
-    parts = {name: targets(part) for name, part in config.items() if isinstance(part, dict)}
+    parts = {name: select_targets(part) for name, part in config.items() if isinstance(part, dict)}
     return {name: part for name, part in parts.items() if part}
 
 
@@ -64,19 +64,19 @@ def has_key(cfg: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and name in node.keys()  # noqa: SIM118, a value that must be given is none yet
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
     """Return the keys of what two configs build differently."""
     return {
         name for name in one.keys() | other.keys() if (name in one, one.get(name)) != (name in other, other.get(name))
     }
 
 
-def in_one_line(error: HydraException) -> InputError:
+def to_input_error(error: HydraException) -> InputError:
     """Return what Hydra says about an override that does not fit."""
     return InputError(" ".join(f"{error} {error.__cause__ or ''}".split()))
 
 
-def refuse_dead(name: str) -> InputError:
+def dead_key_error(name: str) -> InputError:
     """Return why a key that is searched or swept, and does nothing, is refused."""
     return InputError(
         f"{name}: changes nothing in what is built: no part takes its value, or an experiment or another override sets "

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from gan.data.datamodule import ImageData
 from gan.errors import InputError
-from gan.run.cell import CHOICES, cell_name
+from gan.run.cell import CHOICES, name_cell
 from gan.system.run_folder import CONFIG
 
 TRACKED = "gan.tracking.wandb_logger"
@@ -22,7 +22,7 @@ NAMES = ("project", "entity", "group", "name", "id")
 LONGEST_TAG = 64  # characters that W&B takes
 
 
-def connect(cfg: DictConfig) -> DictConfig:
+def prepare_logger(cfg: DictConfig) -> DictConfig:
     """Return the config with the mode in which the run is logged.
 
     Raises InputError, before the data are read, for what W&B would refuse only once the run has started or is trained:
@@ -31,7 +31,7 @@ def connect(cfg: DictConfig) -> DictConfig:
     config = OmegaConf.to_container(cfg)
     if not is_tracked(config):
         return cfg
-    options = own_words(config["logger"])
+    options = normalize_options(config["logger"])
     options["save_dir"] = options.get("save_dir") or config["run_dir"]
     is_first = not rank_zero_only.rank  # the process that logs for all
     options["mode"] = check_account(options, is_multirun=is_multirun()) if is_first else "disabled"
@@ -51,7 +51,7 @@ def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
     return choose_mode(options["mode"])
 
 
-def identify(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictConfig:
+def identify_run(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictConfig:
     """Return the config with a hash of the images, the name of the run's cell, and what the run is called in W&B.
 
     `record` are the settings that were others before the run was resumed, which are part of its cell. A run that is
@@ -59,7 +59,7 @@ def identify(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictCo
     WANDB_RESUME decides if it is set.
     """
     config = OmegaConf.to_container(cfg) | {"data_sha256": data.fingerprint()} | record
-    cell = config["choices"]["cell"] = cell_name(config)
+    cell = config["choices"]["cell"] = name_cell(config)
     if not is_tracked(config):
         return OmegaConf.create(config)
     options = config["logger"]
@@ -96,7 +96,7 @@ def is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def own_words(options: dict[str, Any]) -> dict[str, Any]:
+def normalize_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the logger's options with names as text, None for empty ones, and tags as a list of words."""
     tags = options.get("tags")
     words = [word.strip() for word in tags.split(",") if word.strip()] if isinstance(tags, str) else tags

@@ -1,64 +1,44 @@
-"""What a finished run leaves: its generator, metrics.json, and a table on the terminal."""
+"""A run's outputs: config.yaml at its start; generator, metrics.json, W&B summary and a table at its end."""
 
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
 
 from gan import tracking
-from gan.callbacks.cost import Cost
 from gan.callbacks.evaluation import Evaluation
-from gan.callbacks.samples import SampleGrid
-from gan.errors import InputError
 from gan.gan import GAN
-from gan.metrics.protocol import PROTOCOL_ID, protocol_id
+from gan.metrics.protocol import PROTOCOL_ID, hash_protocol
 from gan.metrics.scorer import Scorer
-from gan.run.allowlist import GENERATORS, load_plain, require_trusted
-from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES
-from gan.run.display import show, show_places
-from gan.run.resume import recorded_words
+from gan.run.display import print_files, print_scores
+from gan.run.generator import load_checkpoint
+from gan.run.resume import task_overrides
 from gan.system.console import plain_console
 from gan.system.files import write_whole
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, LAST, METRICS
 
 
-class Generator(NamedTuple):
-    """A generator ready to be called, the prior of its z, its classes and, from a checkpoint, its step.
-
-    `num_classes` is 0 for an unconditional one; `classes` are their names, where the run knew any.
-    """
-
-    network: nn.Module
-    prior: Callable[..., Tensor]
-    num_classes: int
-    step: int | None
-    classes: Sequence[str] = ()
-
-
-def show_notes(notes: Iterable[str | None]) -> None:
-    """Print what a run found at its start, once for all its processes."""
+def print_notes(notes: Iterable[str | None]) -> None:
+    """Print a run's notes at its start, from the first process only."""
     if not rank_zero_only.rank:
         for note in filter(None, notes):
             plain_console().print(note, soft_wrap=True)
 
 
-def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
-    """Return a run's whole config; leave it in the run's folder, and what builds its generator beside it.
+def write_config(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
+    """Write the resolved config, with the command's overrides, and the generator's recipe; return the config.
 
-    It holds the overrides of the command.
+    `shape` and `classes` are part of the recipe, from which `load_generator` builds the network without the data.
     """
-    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: recorded_words()}
+    config = OmegaConf.to_container(cfg, resolve=True) | {OVERRIDES: task_overrides()}
     if rank_zero_only.rank:
         return config
     run_dir = Path(cfg.run_dir)
@@ -68,61 +48,61 @@ def start(cfg: DictConfig, shape: dict[str, int], classes: Sequence[str]) -> dic
     return config
 
 
-def finish(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
-    """Save the run's last state, EMA generator, scores, cost and protocol, file them in W&B, show and return them."""
+def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> dict[str, Any]:
+    """Save the last checkpoint, score the best one, write all outputs, and return the last scores and the cost."""
     scorer = evaluation.scorer
     trainer.save_checkpoint(run_dir / LAST)
-    cost = next((callback.measured for callback in trainer.callbacks if isinstance(callback, Cost)), {})
     facts = {
         "images_seen": int(gan.images_seen),
         "generator_steps": trainer.global_step,
-        "seconds": evaluation.seconds,
-        "diverged": evaluation.diverged,
+        "seconds": evaluation.run.seconds,
+        "diverged": evaluation.run.diverged,
     }
-    run = {"scores": evaluation.scores | cost | facts}
+    run = {"scores": evaluation.scores | evaluation.run.cost | facts}
     if scorer:
         run |= scorer.describe()
-        run["best"] = score_best(trainer, gan, scorer, run_dir / BEST)
+        run["best"] = {} if evaluation.run.stops_early else score_best(trainer, gan, scorer, run_dir / BEST)
     if trainer.is_global_zero:
-        leave(run, trainer, gan, evaluation, run_dir)
+        write_outputs(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
 
 
-def leave(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
-    """Write a run's generator and numbers to its folder, to W&B and to the terminal."""
+def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path) -> None:
+    """Write the EMA generator and all numbers to the run's folder and to W&B, and print them unless a study does."""
     generator, scorer = run_dir / GENERATOR, evaluation.scorer
     weights = {name: tensor.cpu().contiguous() for name, tensor in gan.ema.module.state_dict().items()}
     write_whole(generator, save(weights))
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
-    stamp = {PROTOCOL_ID: protocol_id(scorer.protocol)} if scorer else {}
+    stamp = {PROTOCOL_ID: hash_protocol(scorer.protocol)} if scorer else {}
     tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
-    pictures = next((callback.by_class for callback in trainer.callbacks if isinstance(callback, SampleGrid)), {})
-    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(pictures.items()))
+    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
-    if any(getattr(callback, "announces", False) for callback in trainer.callbacks):
+    if evaluation.run.is_trial:
         return
-    show(run)
+    print_scores(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
-    places = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
-    show_places(places | {"W&B": tracking.where(trainer.logger)})
+    files = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
+    print_files(files | {"W&B": tracking.where(trainer.logger)})
 
 
-def values(scores: dict[str, Any], objective: str | None, second: str | None) -> float | tuple[float, ...] | None:
-    """Return what a sweeper gets: the objective, None without one, and a second value where one is asked for.
+def get_objectives(
+    scores: dict[str, Any], objective: str | None, second: str | None
+) -> float | tuple[float, ...] | None:
+    """Return what a sweeper minimizes: the objective (None if there is none), or both objectives of a run.
 
-    A run that diverged before its first evaluation has no second value; it is inf.
+    The second one is inf for a run that diverged before its first evaluation.
     """
     return (scores[objective], float(scores.get(second, math.inf))) if second else scores.get(objective)
 
 
 def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:
-    """Score the best checkpoint's EMA generator on fresh samples: chosen by a score, it flatters itself by that one.
+    """Score the best checkpoint's EMA generator on new samples: the score it was selected by is biased low.
 
-    Returns its step, scores and protocol; nothing for a run that has no best checkpoint, or has to hurry.
+    Returns its step, scores and protocol; an empty dict for a run without a best checkpoint.
     """
-    if any(getattr(callback, "interrupted", False) for callback in trainer.callbacks) or not path.is_file():
+    if not path.is_file():
         return {}
     latents = trainer.datamodule.latents
     z_seed = latents.seed + 1
@@ -131,33 +111,3 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[s
     step = load_checkpoint(generator, path)
     measured = scorer.score(generator, samples, trainer.strategy.root_device)
     return {"step": step, "scores": measured, "protocol": scorer.protocol | {"z_seed": z_seed}}
-
-
-def load_checkpoint(generator: nn.Module, path: str | Path, network: str = "ema.module") -> int:
-    """Load a checkpoint's generator, averaged ("ema.module") or raw ("generator"), and return its step."""
-    checkpoint, prefix = read_checkpoint(path), f"{network}."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    require_same_layers(generator, shapes(state), path)
-    generator.load_state_dict(state)
-    return checkpoint["global_step"]
-
-
-def load_generator(run_dir: Path, checkpoint: Path | None = None, *, raw: bool = False) -> Generator:
-    """Return a run's generator: the averaged one that it left, or a checkpoint's, averaged or `raw`.
-
-    Raises InputError where the run has no such file.
-    """
-    path = checkpoint or run_dir / GENERATOR
-    recipe = (run_dir / GENERATOR).with_suffix(".yaml")
-    for needed in (path, recipe):
-        if not needed.is_file():
-            raise InputError(f"{needed}: no such file; a run leaves one in its folder")
-    config = load_plain(recipe)
-    require_trusted(OmegaConf.to_container(config), allowed=GENERATORS)
-    network = instantiate(config.generator, _execution_whitelist_=GENERATORS)
-    step = load_checkpoint(network, path, "generator" if raw else "ema.module") if checkpoint else None
-    if not checkpoint:
-        network.load_state_dict(load_file(path))
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    prior = instantiate(config.prior, _execution_whitelist_=GENERATORS)
-    return Generator(network, prior, config.generator.num_classes, step, list(config.get("classes", [])))

@@ -1,4 +1,4 @@
-"""Finished runs: read from their folders, sorted by what their scores mean and by what may be averaged."""
+"""Finished runs, read from their folders and grouped by protocol and by cell."""
 
 import json
 from collections import defaultdict
@@ -11,17 +11,18 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
-from gan.metrics.protocol import PROTOCOL, protocol_id
-from gan.run.cell import cell_name, comparable, setting
+from gan.metrics.protocol import PROTOCOL, hash_protocol
+from gan.run.cell import name_cell, select_setting, unify_numbers
 from gan.system.run_folder import CONFIG, HISTORY, METRICS
 
 
 @dataclass(frozen=True)
 class Run:
-    """The scores of one checkpoint of a run under one protocol; `best` are those of its best one on fresh samples.
+    """The scores of one checkpoint of a run under one protocol.
 
-    `floor` are the scores of `n_floor` real images (None: unknown), `at_n_floor` those of as many of the run's samples,
-    empty where all of them are as many.
+    `best` holds the scores of the run's best checkpoint on new samples. `floor` holds the scores of `n_floor` real
+    images (None: unknown), and `at_n_floor` the scores of that many of the run's samples; it is empty if `scores` are
+    of that many already.
     """
 
     name: str
@@ -36,70 +37,82 @@ class Run:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What the run was told to do, flat, without what is incidental."""
-        return setting(self.config)
+        """The run's settings by dotted key, without those that change neither training nor scores."""
+        return select_setting(self.config)
 
     @property
     def cell(self) -> str:
-        """The name of the run's cell: what it called itself, or what its config amounts to."""
-        return self.config["choices"].get("cell") or cell_name(self.config)
+        """The name of the run's cell: the recorded one or, for a run without, the one its config implies."""
+        return self.config["choices"].get("cell") or name_cell(self.config)
 
 
-def history(folder: Path) -> list[dict[str, float]]:
-    """Return a run's evaluations in the order of steps; of a step that a resumed run took again, the later one."""
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Return a run's evaluations by step; where a resumed run repeated a step, the later evaluation counts."""
     path, rows = folder / HISTORY, {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        with suppress(ValueError):  # of a run that was killed while it wrote
+        with suppress(ValueError):  # the last line of a run that was killed as it wrote it
             row = json.loads(line)
             rows[row["step"]] = row
     return [rows[step] for step in sorted(rows)]
 
 
-def local_runs(folders: Iterable[Path]) -> list[Run]:
-    """Return all scored runs at or below folders, and their later evaluations; raise InputError for none."""
-    found = []
-    for folder in folders:
-        for config_path in sorted(folder.rglob(CONFIG)):
-            here = config_path.parent
-            if not (here / METRICS).is_file():
-                continue
-            config = OmegaConf.to_container(OmegaConf.load(config_path))
-            run = json.loads((here / METRICS).read_text(encoding="utf-8"))
-            if "protocol" not in run:
-                continue
-            found.append(as_run(str(here), config, run))
-            facts = {name: run["scores"][name] for name in ("images_seen", "seconds")}
-            for path in sorted((here / "evaluations").glob("*.json")):
-                again = json.loads(path.read_text(encoding="utf-8"))
-                again["scores"] |= facts if again["checkpoint"] == "last" else {}
-                if (again["checkpoint"], again["protocol"]) != ("last", run["protocol"]):
-                    found.append(as_run(str(here), config, again))
-    if not found:
-        raise InputError(f"{', '.join(map(str, folders))}: no finished, scored run below; a run leaves {METRICS} there")
-    return found
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """Return the scored runs in these folders and all folders below, with their later evaluations.
+
+    Raises InputError if there is none.
+    """
+    runs = [run for folder in folders for path in sorted(folder.rglob(CONFIG)) for run in read_run(path.parent)]
+    if not runs:
+        raise InputError(f"{', '.join(map(str, folders))}: no finished, scored run here or below (no {METRICS})")
+    return runs
 
 
-def as_run(name: str, config: dict[str, Any], run: dict[str, Any]) -> Run:
-    """Return a run of what its files or its W&B summary say."""
-    best = (run.get("best") or {}).get("scores", {})
-    at_n_floor = {"n_floor": run.get("n_floor") or None, "at_n_floor": run.get("at_n_floor") or {}}
-    parts = run["scores"], run["floor"], run["protocol"], best, run.get("checkpoint", "last")
-    return Run(name, config, *parts, **at_n_floor)
+def read_run(folder: Path) -> list[Run]:
+    """Return the scores of a run's last checkpoint and of its later evaluations; nothing for one without scores."""
+    if not (folder / METRICS).is_file():
+        return []
+    config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
+    content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    if "protocol" not in content:
+        return []
+    runs = [build_run(str(folder), config, content)]
+    facts = {name: content["scores"][name] for name in ("images_seen", "seconds")}
+    for path in sorted((folder / "evaluations").glob("*.json")):
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        evaluation["scores"] |= facts if evaluation["checkpoint"] == "last" else {}
+        if (evaluation["checkpoint"], evaluation["protocol"]) != ("last", content["protocol"]):
+            runs.append(build_run(str(folder), config, evaluation))
+    return runs
 
 
-def by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return runs by what their scores mean, in words and by a hash of the whole protocol."""
-    parts = defaultdict(list)
+def build_run(name: str, config: dict[str, Any], content: dict[str, Any]) -> Run:
+    """Return a run from its config and the content of metrics.json, of an evaluation's file or of a W&B summary."""
+    return Run(
+        name,
+        config,
+        scores=content["scores"],
+        floor=content["floor"],
+        protocol=content["protocol"],
+        best=(content.get("best") or {}).get("scores", {}),
+        checkpoint=content.get("checkpoint", "last"),
+        n_floor=content.get("n_floor") or None,
+        at_n_floor=content.get("at_n_floor") or {},
+    )
+
+
+def group_by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Return runs by checkpoint and protocol; the keys describe the protocol in words and by its hash."""
+    groups = defaultdict(list)
     for run in runs:
         text = PROTOCOL.format(**run.protocol)
-        parts[f"{run.checkpoint} checkpoint; {text}; protocol {protocol_id(run.protocol)}"].append(run)
-    return dict(parts)
+        groups[f"{run.checkpoint} checkpoint; {text}; protocol {hash_protocol(run.protocol)}"].append(run)
+    return dict(groups)
 
 
-def cells(runs: list[Run]) -> dict[str, list[Run]]:
-    """Return runs that differ in their seed only, by data-model-loss and the settings that set their cell apart here.
+def group_by_cell(runs: list[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each cell by a label: data-model-loss and the settings in which these cells differ.
 
-    Of two runs of the same seed the later named counts.
+    Of two runs with the same seed, the later one in the list counts.
     """
     members: dict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
@@ -111,9 +124,9 @@ def cells(runs: list[Run]) -> dict[str, list[Run]]:
     labels = {}
     for group, settings in groups.items():
         names = sorted(set().union(*settings.values()))
-        varying = [name for name in names if len({repr(comparable(told.get(name))) for told in settings.values()}) > 1]
-        for cell, told in settings.items():
-            label = " ".join([group, *(f"{name}={told.get(name)}" for name in varying)])
+        values = {name: {repr(unify_numbers(setting.get(name))) for setting in settings.values()} for name in names}
+        varying = [name for name in names if len(values[name]) > 1]
+        for cell, setting in settings.items():
+            label = " ".join([group, *(f"{name}={setting.get(name)}" for name in varying)])
             labels[cell] = f"{label} {cell[-8:]}" if label in labels.values() else label
-    found = {labels[cell]: list(seeds.values()) for cell, seeds in members.items()}
-    return dict(sorted(found.items()))
+    return dict(sorted((labels[cell], list(seeds.values())) for cell, seeds in members.items()))

@@ -9,10 +9,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from gan.errors import InputError
 from gan.gan import GAN
-from gan.run.cell import flat
+from gan.run.cell import flatten
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES, get_key, read_config
-from gan.run.config import show_value
+from gan.run.config import format_value
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
@@ -44,7 +44,7 @@ class Start(NamedTuple):
         if not self.path:
             return None
         changed = ", ".join(
-            f"{key}={show_value(new)} (was {show_value(old)})" for key, (old, new) in self.changes.items()
+            f"{key}={format_value(new)} (was {format_value(old)})" for key, (old, new) in self.changes.items()
         )
         return f"resuming {self.path} at step {self.step:,}" + (f" with {changed}" if changed else "")
 
@@ -118,7 +118,7 @@ def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: P
         group = key.split(".")[0]
         numbers = key in before and key in now and all(isinstance(value, int | float | list) for value in (old, new))
         if group not in FREE and not (group in NUMBERS and (numbers or group == key)):
-            here, there = (f"{key}={show_value(of[key])}" if key in of else f"no {key}" for of in (now, before))
+            here, there = (f"{key}={format_value(of[key])}" if key in of else f"no {key}" for of in (now, before))
             refused.append(f"{here} (the run has {there})")
         elif group not in ("logger", "callbacks"):
             changes[key] = old, new
@@ -134,10 +134,10 @@ def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: P
 
 def select_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return a config flat, without the places where its files are."""
-    chosen = flat({name: part for name, part in config.items() if name not in PLACES})
+    chosen = flatten({name: part for name, part in config.items() if name not in PLACES})
     return {key: value for key, value in chosen.items() if key not in PLACE_OPTIONS}
 
 
-def recorded_words() -> list[str]:
+def task_overrides() -> list[str]:
     """Return the overrides that this run was started with, for its config: what resumes it repeats them."""
     return [word for word in HydraConfig.get().overrides.task if get_key(word) not in ("ckpt_path", "resume")]

@@ -3,30 +3,33 @@
 import logging
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from gan import tracking
+from gan.callbacks.run_state import RunCallback
 from gan.errors import InputError
 from gan.search.trials import PRUNED
 
 log = logging.getLogger(__name__)
 
 
-class TrialReport(Callback):
+class TrialReport(RunCallback):
     """Reports the objective of trial `number` at each evaluation, and ends the run where the study's pruner says so.
 
-    A run that is pruned is saved and closed as finished, with `pruned_at_step` in its summary; `interrupted` says so.
+    A run that is pruned is saved and closed as finished, with `pruned_at_step` in its summary.
     """
 
-    announces = True  # the study shows how its runs end
-
     def __init__(self, *, study_name: str, storage: str, folder: str, pruner: Any, number: int, objective: str) -> None:
+        super().__init__()
         from gan.search.storage import find_absolute
 
         self.study_name, self.storage = study_name, find_absolute(storage, folder)
         self.pruner, self.number = pruner, number
-        self.objective, self.interrupted = objective, False
+        self.objective = objective
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.run.is_trial = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         tracking.add_to_config(trainer.logger, {"study": self.study_name, "trial": self.number})
@@ -35,7 +38,7 @@ class TrialReport(Callback):
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < trainer.estimated_stepping_batches:
             ends = trainer.is_global_zero and self.reported(trainer)
             if trainer.strategy.broadcast(ends):
-                self.interrupted = trainer.should_stop = True
+                self.run.stops_early = trainer.should_stop = True
 
     def reported(self, trainer: Trainer) -> bool:
         """Report, and return whether the run is to end; a study out of reach for a while ends nothing."""

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gan.errors import InputError
-from gan.run.effects import Compose, describe_built, differences, has_key, in_one_line, refuse_dead
+from gan.run.effects import Compose, dead_key_error, describe_build, differing_keys, has_key, to_input_error
 from gan.search.parameters import assign, list_ends, list_values, parse, require_same_meaning
 
 TRIED = 200  # combinations of choices in which a parameter is looked for before it is called dead
@@ -46,11 +46,11 @@ class Space:
         try:
             return self.compose_config(words)
         except HydraException as error:
-            raise in_one_line(error) from error
+            raise to_input_error(error) from error
 
     def build(self, values: dict[str, Any], words: list[str]) -> dict[str, Any]:
         """Return what parameters' values and fixed words build."""
-        return describe_built(self.compose([*words, *assign(values)]))
+        return describe_build(self.compose([*words, *assign(values)]))
 
     def setting(self, chosen: dict[str, Any]) -> Setting:
         """Return what exists for a choice of each config group."""
@@ -66,7 +66,7 @@ class Space:
         values = chosen | {name: first for name, (first, *_) in ends.items()}
         built, changed = self.build(values, words), {}
         for name, (_, *others) in ends.items():
-            found = (differences(built, self.build(values | {name: other}, words)) for other in others)
+            found = (differing_keys(built, self.build(values | {name: other}, words)) for other in others)
             changed[name] = next(filter(None, found), None) or set()
             require_same_meaning(name, changed[name])
             if others and not changed[name]:
@@ -108,13 +108,13 @@ class Space:
         for name in self.groups:
             choices = self.parameters[name].choices
             if len(choices) > 1 and not any(self.compare(name, chosen) for chosen in self.neighbors()):
-                raise refuse_dead(name)
+                raise dead_key_error(name)
 
     def compare(self, name: str, chosen: dict[str, Any]) -> set[str]:
         """Return the keys in which a group's choices differ, beside these of other groups."""
         first, *others = ({**chosen, name: choice} for choice in self.parameters[name].choices)
         built = self.build(first, self.always)
-        found = next(filter(None, (differences(built, self.build(other, self.always)) for other in others)), set())
+        found = next(filter(None, (differing_keys(built, self.build(other, self.always)) for other in others)), set())
         require_same_meaning(name, found)
         return found
 
@@ -133,7 +133,7 @@ class Space:
             )  # raises, with what may have been meant
         for name in (name for name in self.others if name in dead):
             self.compose([*self.always, *assign(self.first() | {name: list_ends(self.parameters[name])[0]})])
-            raise refuse_dead(name)
+            raise dead_key_error(name)
 
     def cells(self) -> list[dict[str, Any]]:
         """Return the values of each distinct trial of a grid; raise InputError for a parameter without steps."""

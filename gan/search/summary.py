@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from gan.run.display import label, number, short
+from gan.run.display import format_parameter, format_score, score_label
 from gan.system.console import plain_console
 
 RESULTS = "optimization_results.yaml"
@@ -65,7 +65,7 @@ def progress(trial: Any) -> str:
 
 def parameters(trial: Any) -> str:
     """Return a trial's parameters in a line."""
-    return " ".join(f"{name}={short(value)}" for name, value in trial.params.items())
+    return " ".join(f"{name}={format_parameter(value)}" for name, value in trial.params.items())
 
 
 def conclude(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
@@ -82,11 +82,13 @@ def conclude(study: Any, folder: Path, space: Any, objectives: list[str]) -> Non
     OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
     for trial in best[:1] if len(study.directions) == 1 else sorted(best, key=lambda trial: trial.values):
         named = zip(filter(None, objectives), trial.values, strict=True)
-        values = ", ".join(f"{label(name)} {number(name, int(v) if v.is_integer() else v)}" for name, v in named)
+        values = ", ".join(
+            f"{score_label(name)} {format_score(name, int(v) if v.is_integer() else v)}" for name, v in named
+        )
         kept = [word for word in space.words(trial.params) if not word.startswith(("hparams_search=", "hydra"))]
         words = ["python", "train.py", *kept]
         console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", soft_wrap=True)
-    for path in [folder / RESULTS, *plots(study, folder, [label(name) for name in objectives if name])]:
+    for path in [folder / RESULTS, *plots(study, folder, [score_label(name) for name in objectives if name])]:
         console.print(f"  {path}", soft_wrap=True)
 
 

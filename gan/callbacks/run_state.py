@@ -1,0 +1,42 @@
+"""What callbacks find out about a run, for the files and tables that it ends with."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pytorch_lightning import Callback
+from torch import Tensor
+
+
+@dataclass
+class RunState:
+    """The state of one run, shared by its callbacks.
+
+    `evaluated_at` is the step of the last evaluation (-1: none yet); `seconds` are those of training, evaluations
+    included; `stops_early` says that the run ends before its budget, by a signal or its study's pruner; `is_trial`
+    that a study shows how it ends. `cost` holds parameters and FLOPs by name, `pictures` a row of samples
+    (3, H, W) in [0, 1] for each class.
+    """
+
+    evaluated_at: int = -1
+    seconds: float = 0.0
+    diverged: bool = False
+    stops_early: bool = False
+    is_trial: bool = False
+    cost: dict[str, int] = field(default_factory=dict)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
+
+
+class RunCallback(Callback):
+    """A callback that writes what it finds out into the state of its run."""
+
+    def __init__(self) -> None:
+        self.run = RunState()
+
+
+def share_state(callbacks: Iterable[Callback]) -> RunState:
+    """Give all callbacks that write into a run's state the same one, and return it."""
+    run = RunState()
+    for callback in callbacks:
+        if isinstance(callback, RunCallback):
+            callback.run = run
+    return run
