@@ -2,8 +2,12 @@
 
 import re
 
+import pytest
+
 from scripts.benchmarks import threads
 from tests.helpers import NARROW, ROOT, run_command
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_an_evaluation_is_measured_part_by_part():

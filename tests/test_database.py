@@ -19,9 +19,12 @@ OUTAGE_S = float(os.environ.get("OUTAGE_S", 6))
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
 STUDY = [*TINY, "trainer.max_steps=40", "logger=none", "hydra.sweeper.heartbeat_s=1"]
 
-pytestmark = pytest.mark.skipif(
-    os.getuid() != 0 or not PROGRAMS or not shutil.which("su"), reason="needs PostgreSQL, and root to start one"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.getuid() != 0 or not PROGRAMS or not shutil.which("su"), reason="needs PostgreSQL, and root to start one"
+    ),
+]
 
 
 @pytest.fixture

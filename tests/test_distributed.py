@@ -20,6 +20,8 @@ from gan.run.allowlist import TARGETS
 from tests.helpers import FEW_FAKES, NARROW, ROOT, SMALL
 from tests.processes import CONTEXT
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
 MLP = ["model=mlp", *NARROW["mlp"]]
 CASES = {loss: [*MLP, f"loss={loss}"] for loss in ("bce", "hinge", "lsgan", "minimax", "rpgan", "wgan_gp")}
 CASES |= {"wgan": [*MLP, "loss=wgan", "weight_clip=0.01"]}

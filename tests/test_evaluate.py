@@ -51,6 +51,7 @@ def test_what_is_asked_for_is_in_the_protocol(finished):
     assert raw["scores"] != ema["scores"]
 
 
+@pytest.mark.slow
 def test_other_features_are_an_option(finished, tmp_path):
     """DINOv2's architecture, small and with random weights."""
     name = "vit_small_patch14_dinov2"
@@ -100,6 +101,7 @@ def test_copies_of_training_images_are_found_and_new_images_are_not_called_copie
         assert torch.equal(rows[2], rows[3])
 
 
+@pytest.mark.slow
 def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch):
     monkeypatch.setattr(evaluate, "CAS_IMAGES", 16_000)
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.helpers import run_command
 from tests.processes import run_forked
 
@@ -49,6 +51,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 def test_a_loss_and_a_model_in_a_folder_of_ones_own(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -69,6 +69,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_run_ends_as_if_left_alone(alone, tmp_path):
     expected, lasts = alone
     moments, turns = random.Random(0), int(os.environ.get("TURNS", 2))
@@ -86,6 +87,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_left_alone(alone, tmp_path):
         json.loads((tmp_path / str(turn) / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_steps_since_the_last_save(alone, disk, tmp_path):
     expected, _ = alone
     place, remount = disk
@@ -103,6 +105,7 @@ def test_a_full_disk_costs_the_steps_since_the_last_save(alone, disk, tmp_path):
     assert same(weights(run), expected)
 
 
+@pytest.mark.slow
 def test_a_disk_without_any_room_is_one_line(disk, tmp_path):
     place, remount = disk
     for size in ("4k", "16k"):
@@ -113,6 +116,7 @@ def test_a_disk_without_any_room_is_one_line(disk, tmp_path):
         shutil.rmtree(place / "run")
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_is_one_line(disk, tmp_path):
     place, remount = disk
     remount("ro")
@@ -123,12 +127,14 @@ def test_a_read_only_folder_is_one_line(disk, tmp_path):
     require_one_line(text, "error: a file is where a folder must be")
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_line_with_the_remedy(tmp_path):
     words = ["model.generator.hidden=[100000,100000]", f"hydra.run.dir={tmp_path}/run"]
     text = finish(start_training(tmp_path / "log", *words, memory=16 * 2**30), tmp_path / "log", status=1)
     require_one_line(text, "error: out of memory; use a smaller data.batch_size or narrower networks (")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     slow = [
@@ -163,6 +169,7 @@ def test_a_damaged_last_checkpoint_is_one_line_with_the_remedy(alone, configure,
         find_start(configure("ckpt_path=last"))
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_ends_both_and_they_go_on(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -425,6 +425,7 @@ def load_slowly(root: Path, cache_dir: str, log: Path, n: int) -> list[list[int]
     return pixels(load(root, cache_dir=cache_dir))[:, :, 0, 0].tolist()
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_decode_once(root, cache, tmp_path):
     roots = [root, root, shutil.copytree(root, tmp_path / "copy")]
     log = write(tmp_path / "log", {}) / "decoded"

@@ -68,6 +68,8 @@ def check(status, text, words):
     assert any(re.search(r"^(error|stopped): \S", line) for line in lines), shown
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -83,6 +85,7 @@ def test_random_command_lines_train_or_end_in_one_line(run, keys, data):
     check(*run([*BASE, *words]), words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", sorted(ENDLESS))
 @pytest.mark.parametrize("value", ["0", "2.0", "0.5", "null", "[1]", "-2", "''", "nan", "a"])
 def test_odd_lengths_of_training_train_or_end_in_one_line(run, key, value):

@@ -18,6 +18,8 @@ OWN = """
 import os, time
 from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 def again():
     "In the second process only: the first ends as one that Submitit is to start again."
     mark = Path(os.environ["SWEEP"], "mark")

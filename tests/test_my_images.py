@@ -118,6 +118,7 @@ def test_time_spans_are_written_as_people_say_them(seconds, text):
     assert format_duration(seconds) == text
 
 
+@pytest.mark.slow
 def test_three_commands_lead_from_a_folder_to_a_report(pictures, tmp_path):
     """A look, a multirun that says how long it takes, a report; two runs of it, short and narrow."""
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}

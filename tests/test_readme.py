@@ -84,6 +84,7 @@ def test_train_commands(configure, tmp_path, my_images, line):
     assert (tmp_path / "run" / "generator.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_to_go_on(scored, tmp_path):
     run = shutil.copytree(scored, tmp_path / "run")
     (line,) = (line for line in SINGLE if "resume=" in line)
@@ -103,6 +104,7 @@ def my_images(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_multirun_command(tmp_path):
     (line,) = (line for line in TRAIN if " -m " in line and "my_images" not in line)
     small = ["trainer=cpu", "trainer.max_steps=1", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
@@ -111,6 +113,7 @@ def test_the_multirun_command(tmp_path):
     assert len(list(tmp_path.glob("*/generator.safetensors"))) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted({line for line in TRAIN if "experiment=my_images" in line and " -m " in line}))
 def test_commands_for_ones_own_images(tmp_path, my_images, line):
     """One seed, two steps and the cheapest features; the test of the recipe itself is in test_my_images.py."""
@@ -128,6 +131,7 @@ def test_commands_for_ones_own_images(tmp_path, my_images, line):
     assert len(list(tmp_path.glob("*/metrics.json"))) == (2 if "r3gan" in line else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "look.py" in line])
 def test_look_commands(tmp_path, my_images, line):
     words = [str(my_images) if word == "my_images" else word for word in shlex.split(line, comments=True)[2:]]
@@ -136,6 +140,7 @@ def test_look_commands(tmp_path, my_images, line):
     assert (tmp_path / (words[-1] if "--out" in words else "look.png")).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in TRAIN if "hparams_search=" in line])
 def test_search_commands(tmp_path, line):
     small = ["trainer.max_steps=2", "logger=none", "hydra.sweeper.n_trials=2", *FEW_FAKES, *NARROW["dcgan"]]
@@ -162,6 +167,7 @@ def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(config
     assert ("StudySweeper" in hydra["sweeper"]["_target_"]) == ("hparams_search" in chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])
 def test_generate_commands(scored, tmp_path, line):
     words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line)[2:]]
@@ -170,6 +176,7 @@ def test_generate_commands(scored, tmp_path, line):
     assert (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "evaluate.py" in line])
 def test_evaluate_commands(scored, line):
     """With few samples, and features that need no download."""
@@ -180,6 +187,7 @@ def test_evaluate_commands(scored, line):
     assert list((scored / "evaluations").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted({line.split("  ")[0] for line in COMMANDS if "report.py --local" in line}))
 def test_the_report_commands(scored, line):
     words = [str(scored) if word in ("outputs", "multirun/my_images") else word for word in shlex.split(line)]
@@ -188,6 +196,7 @@ def test_the_report_commands(scored, line):
     assert (scored / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "compare.py" in line])
 def test_compare_commands(scored, tmp_path, line):
     words = shlex.split(line, comments=True)[2:]
@@ -201,6 +210,7 @@ def test_compare_commands(scored, tmp_path, line):
     assert "--out" not in words or (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
+@pytest.mark.slow
 def test_the_loss_that_the_readme_adds_works_as_written(tmp_path):
     """Its class, its yaml and its command, copied from the page."""
     for name in ("my_losses.py", "conf/loss/pearson.yaml"):

@@ -260,6 +260,7 @@ document.body.innerHTML = "<pre>" + JSON.stringify(seen) + "</pre>";
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH (apt-get install chromium)")
 def test_a_browser_opens_it_without_errors_or_requests_and_sorts_by_a_click(folder, tmp_path):
     path = tmp_path / "probed.html"

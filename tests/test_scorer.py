@@ -206,6 +206,7 @@ def share(rank, world, address, folder, results):
         processes.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_score_as_one_does(tmp_path):
     """Each makes half of the batches; all scores are the same to the last digit, on both."""
     results = CONTEXT.Queue()

@@ -35,6 +35,7 @@ from gan.search.storage import opened
 from gan.search.sweeper import require_objectives
 from gan.search.workers import Workers
 from tests.helpers import NARROW, ROOT, TINY, wait_until
+from tests.processes import run_forked
 
 STUDY = [*TINY, "logger=none", "hydra.sweeper.heartbeat_s=1"]
 
@@ -45,6 +46,12 @@ def start(folder: Path, *overrides: str, search="random", threads="1", **variabl
     environment |= {"OMP_NUM_THREADS": threads} if threads else {}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     return subprocess.Popen([*words, *overrides], env=environment, cwd=folder.parent, **options)
+
+
+def run_search(folder: Path, *overrides: str) -> tuple[int, str]:
+    """Run a search that ends before its first trial; return its status and output."""
+    done = run_forked("hparams_search=random", *STUDY, f"hydra.sweep.dir={folder}", *overrides, cwd=folder.parent)
+    return done.returncode, done.stdout + done.stderr
 
 
 def study(folder: Path) -> optuna.Study:
@@ -112,6 +119,8 @@ def test_workers_draw_the_trials_of_a_seed_whichever_is_first(tmp_path):
     assert first == drawn(f"{tmp_path}/second.log")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
     """kill -9 of the command and its job at random moments; the same command again each time."""
     folder = tmp_path / "study"
@@ -145,6 +154,7 @@ def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
         assert json.loads((run / "metrics.json").read_text())["scores"]["fid_200"] == pytest.approx(trial.values[0])
 
 
+@pytest.mark.slow
 def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     """Of five jobs on two workers one raises, one exits, one is killed -9, one diverges, and one ends well."""
     (tmp_path / "mine" / "conf" / "loss").mkdir(parents=True)
@@ -199,6 +209,7 @@ LOGGERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
     folder = tmp_path / "study"
@@ -224,6 +235,7 @@ def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
         assert filed.config["optimizer"]["lr"] == pytest.approx(trial.params["optimizer.lr"])
 
 
+@pytest.mark.slow
 def test_two_objectives_end_in_a_pareto_front(tmp_path):
     folder = tmp_path / "study"
     space = ["trainer.max_steps=range(10,30)", "data.batch_size=choice(16,32)"]
@@ -243,6 +255,7 @@ def test_two_objectives_end_in_a_pareto_front(tmp_path):
     assert [study(folder).metric_names] == [["fid_200", "images_seen"]]
 
 
+@pytest.mark.slow
 def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
     """Such as one on a cluster whose study has gone on without it."""
     folder = tmp_path / "study"
@@ -256,6 +269,7 @@ def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
     assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] < 1000000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "number"),
     [("basic", signal.SIGINT), ("basic", signal.SIGTERM), ("local", signal.SIGTERM), ("local", signal.SIGKILL)],
@@ -284,6 +298,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "journal", "postgresql"])
 def test_two_processes_share_a_study_from_a_cold_start(tmp_path, storage):
     folder = tmp_path / "study"
@@ -310,12 +325,13 @@ def test_a_study_goes_on_with_its_own_space_only(tmp_path):
     made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
     space = {"loss": CategoricalDistribution(["bce", "wgan"])}
     made.add_trial(create_trial(value=1.0, params={"loss": "wgan"}, distributions=space))
-    text, _ = start(folder).communicate(timeout=60)
+    text = run_search(folder)[1]
     assert text.strip().startswith("error: loss: the study random-mnist_5k-mlp has trials with Categorical")
     assert "hydra.sweeper.study_name" in text
     assert len(study(folder).trials) == 1
 
 
+@pytest.mark.slow
 def test_the_dashboard_opens_a_study(tmp_path):
     folder = tmp_path / "study"
     assert start(folder, "hydra.sweeper.n_trials=2").wait(100) == 0
@@ -344,7 +360,7 @@ def test_the_dashboard_opens_a_study(tmp_path):
 
 
 def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path):
-    text, _ = start(tmp_path / "study", "optimizer.lrr=choice(1,2)").communicate(timeout=60)
+    text = run_search(tmp_path / "study", "optimizer.lrr=choice(1,2)")[1]
     assert text.strip().startswith("error: Could not override 'optimizer.lrr'.")
     assert "Did you mean: 'lr'?" in text
     assert "Traceback" not in text
@@ -362,23 +378,21 @@ def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path
     ],
 )
 def test_a_sampler_or_pruner_that_there_is_not_is_one_line(tmp_path, word, said):
-    process = start(tmp_path / "study", word)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    status, text = run_search(tmp_path / "study", word)
+    assert status == 1
     assert text.strip().startswith(said), text
     assert "Traceback" not in text
 
 
 def test_what_a_search_amounts_to_can_be_shown(tmp_path):
-    text, _ = start(tmp_path / "study", "--cfg", "hydra", "--package", "hydra.sweeper").communicate(timeout=60)
+    text = run_search(tmp_path / "study", "--cfg", "hydra", "--package", "hydra.sweeper")[1]
     assert yaml.safe_load(text)["study_name"].startswith("random-")
     assert not (tmp_path / "study").exists()
 
 
 def test_more_workers_than_the_launcher_has_is_one_line(tmp_path):
-    process = start(tmp_path / "study", "hydra.sweeper.n_jobs=2")
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    status, text = run_search(tmp_path / "study", "hydra.sweeper.n_jobs=2")
+    assert status == 1
     assert text.strip().startswith("error: hydra.sweeper.n_jobs=2: Hydra's basic launcher runs one job at a time")
     assert "Traceback" not in text
 
@@ -417,6 +431,7 @@ def test_a_study_has_a_direction_for_each_objective(objectives, directions, said
         require_objectives(objectives, directions)
 
 
+@pytest.mark.slow
 def test_a_mistake_that_all_trials_share_is_one_line_and_the_mended_command_runs(tmp_path):
     """In a grid with a parameter that exists for one of its choices, in a working folder of each run's own."""
     folder = tmp_path / "study"

@@ -288,6 +288,7 @@ def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
     assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_mid_run_loses_nothing(stub, configure, tmp_path, monkeypatch, caplog):
     """Killed at the first of two evaluations, and back when the run is over: `wandb sync` uploads the whole history."""
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "2")

@@ -16,7 +16,7 @@ from gan.errors import InputError, reason
 from gan.gan import GAN
 from gan.run.generator import load_generator
 from gan.run.outputs import get_objectives
-from tests.helpers import NARROW
+from tests.helpers import NARROW, TINY, run_command
 from tests.processes import run_forked
 
 DIAGONAL = [*((model, "rpgan") for model in NARROW), *(("dcgan", loss) for loss in ("bce", "lsgan", "wgan", "wgan_gp"))]
@@ -149,6 +149,19 @@ def test_bad_input_on_the_command_line_shows_no_traceback(arguments, shown, tmp_
         assert done.stderr == "error: n_critic=0: must be at least 1\n"
 
 
+def test_a_whole_run_as_a_user_starts_it(tmp_path):
+    """In an interpreter of its own: trained, scored, shown, and filed as an offline run of W&B."""
+    done = run_command(*TINY, f"hydra.run.dir={tmp_path}/run", env={"WANDB_MODE": "offline"})
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]
+    assert re.search(rf"│ FID 200 +│ +{scores['fid_200']:.2f} │", done.stdout), done.stdout
+    assert "wandb sync" in done.stdout
+    assert load_generator(tmp_path / "run").num_classes == 10
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert steps == [10, 20]
+
+
+@pytest.mark.slow
 def test_a_multirun_trains_each_cell_in_a_folder_of_its_own(tmp_path):
     small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
     done = run_forked("-m", "model=mlp,dcgan", "loss=bce,hinge", *small)
@@ -174,6 +187,7 @@ def test_help_names_the_groups_and_their_options():
         assert text in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_floors_own_number_of_images(configure, tmp_path, capsys):
     words = ["metrics=classifier", "metrics.n_fakes=1200", "objective=fid_1200", "metrics.reference=train"]
     train.train(configure(*words, "trainer.max_steps=2", *NARROW["mlp"], "model=mlp"))

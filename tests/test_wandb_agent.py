@@ -269,6 +269,7 @@ def test_a_search_keeps_its_metric_and_hyperbands_eta():
     assert words[-2:] == ["optimizer.lr=choice(1,2)", "n_critic=range(1,4)"]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_without_a_server(tmp_path):
     """The loss sweep, cut down to two losses and a seed, by the command that it prints."""
     small = ["loss=bce,hinge", "seed=0", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
@@ -281,6 +282,7 @@ def test_a_sweep_runs_without_a_server(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_search_runs_without_a_server_as_a_study(tmp_path):
     small = ["hydra.sweeper.n_trials=2", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
     done = run_forked("sweeps/hyperband.yaml", "--run", *small, script="scripts/sweep_local.py")
@@ -430,6 +432,7 @@ def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(server, tm
 
 
 @pytest.mark.server
+@pytest.mark.timeout(900)
 def test_hyperband_stops_poor_runs_which_end_in_good_order(server, tmp_path):
     """Two runs with a useful learning rate set the bar for a third that learns nothing."""
     rates = {"values": [1.0e-3, 9.0e-4, 1.0e-9]}
