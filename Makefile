@@ -11,9 +11,9 @@ help: ## list the targets
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@
 
-install: .venv/installed ## make .venv with the pinned dependencies
+install: .venv/installed ## create .venv with the pinned dependencies
 
-train: install ## train the quick start; more options by ARGS="seed=1 trainer.max_steps=1000"
+train: install ## train the quick start; ARGS="seed=1 trainer.max_steps=1000" adds overrides
 	$(BIN)/python train.py experiment=quickstart $(ARGS)
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
@@ -24,11 +24,11 @@ test: install ## run the fast tests on all cores, under 5 minutes on two; ARGS="
 test-all: install ## run all tests: with commands, studies, and a W&B server and Slurm where there are some
 	$(PYTEST) $(ARGS)
 
-lint: install ## check style and format
+lint: install ## check style and format with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-lock: install ## pin the newest versions that pyproject.toml allows
+lock: install ## pin the newest versions that pyproject.toml allows in requirements.lock
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --extra dev --no-header --no-annotate pyproject.toml -o requirements.lock
 

@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from gan import launch, search  # noqa: F401, both register plugins with Hydra
-from gan.errors import exit_in_one_line
+from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
 from gan.run.threads import choose_threads
@@ -20,12 +20,12 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from pytorch_lightning import seed_everything
 
     from gan import tracking
-    from gan.errors import Diverged
     from gan.run import outputs
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.checks import require_steps
     from gan.run.config import prepare_config
     from gan.run.identity import identify_run, prepare_logger
+    from gan.run.implied_choices import describe_implied_choices
     from gan.run.resume import find_start
     from gan.system.console import quiet
 
@@ -34,7 +34,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     start = find_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    outputs.print_notes([*notes, data.summary, start.note])
+    outputs.print_notes([*notes, data.summary, describe_implied_choices(cfg), start.note])
     cfg = identify_run(cfg, data, start.record)
     gan = build_gan(cfg, network_shape(cfg, data))
     start.require_fit(gan, cfg)

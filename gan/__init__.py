@@ -7,6 +7,8 @@ from omegaconf import OmegaConf
 
 # A budget in epochs replaces the default budget in steps: ${steps_unless:${.max_epochs},5000}
 OmegaConf.register_resolver("steps_unless", lambda epochs, steps: -1 if epochs > 0 else steps, replace=True)
+# A value that depends on whether a config group has any parts: ${if_any:${penalty},layer,batch}
+OmegaConf.register_resolver("if_any", lambda parts, value, otherwise: value if parts else otherwise, replace=True)
 
 # A terminal or a pipe that lacks a letter, in a name or a table's frame, shows its code; Python would raise
 for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,7 @@
-"""Augmentations of all that the discriminator sees: reals and fakes, in both players' steps, by fresh draws each time.
+"""Augmentations of all that the discriminator sees: reals and fakes, in both players' updates, by new draws each time.
 
-Each maps images (N, C, H, W) to the same shape, differentiably and each sample by draws of its own, and may widen the
-range beyond [-1, 1].
+Each maps images (N, C, H, W) in [-1, 1] to the same shape, differentiably and by independent draws per sample. Values
+of the result may be outside [-1, 1].
 """
 
 import math
@@ -11,24 +11,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
-from gan.distributed import average, world_size
+from gan.distributed import average_over_processes, get_world_size
 from gan.errors import InputError
 
 
 class Augment(nn.Module):
-    """No augmentation."""
+    """No augmentation, and the base class of all others."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images
 
     def adapt(self, real_logits: Tensor) -> None:
-        """Learn from the logits (N,) that D gave to augmented reals, once a discriminator update."""
+        """Adapt to D's logits (N,) of augmented reals; called once per discriminator update."""
 
 
 class DiffAugment(Augment):
-    """Colour, translation by up to 1/8 of the size and a cutout of half the size: Zhao et al. 2020, DiffAugment.
+    """Color, translation by up to 1/8 of the size, and a cutout of half the size: Zhao et al. 2020, DiffAugment.
 
-    `policy` picks from color, translation, cutout. On one channel saturation is the identity.
+    `policy` lists any of color, translation and cutout, in the order in which they are applied. On one channel
+    saturation is the identity. Raises InputError for any other name.
     """
 
     def __init__(self, *, policy: str = "color,translation,cutout") -> None:
@@ -44,7 +45,7 @@ class DiffAugment(Augment):
         return images
 
 
-def color(images: Tensor) -> Tensor:
+def jitter_color(images: Tensor) -> Tensor:
     """Shift brightness by U[-0.5, 0.5], scale saturation by U[0, 2] and contrast by U[0.5, 1.5]."""
     brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, device=images.device)
     images = images + (brightness - 0.5)
@@ -52,8 +53,8 @@ def color(images: Tensor) -> Tensor:
     return torch.lerp(images.mean((1, 2, 3), keepdim=True), images, contrast + 0.5)
 
 
-def translation(images: Tensor, ratio: float = 1 / 8) -> Tensor:
-    """Move by whole pixels, up to `ratio` of the size, and fill with 0."""
+def translate(images: Tensor, ratio: float = 1 / 8) -> Tensor:
+    """Shift by whole pixels, up to `ratio` of the size along each axis, and fill with 0."""
     n, channels, height, width = images.shape
     for dim, size in ((2, height), (3, width)):
         most = round(size * ratio)
@@ -65,8 +66,8 @@ def translation(images: Tensor, ratio: float = 1 / 8) -> Tensor:
     return images
 
 
-def cutout(images: Tensor, ratio: float = 1 / 2) -> Tensor:
-    """Set a square of `ratio` of the size to 0, its centre anywhere in the image."""
+def cut_out(images: Tensor, ratio: float = 1 / 2) -> Tensor:
+    """Set a square of `ratio` of the size to 0, its center anywhere in the image."""
     n, _, height, width = images.shape
     inside = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=images.device)
     for dim, size in ((2, height), (3, width)):
@@ -77,54 +78,54 @@ def cutout(images: Tensor, ratio: float = 1 / 2) -> Tensor:
     return images * ~inside
 
 
-POLICIES = {"color": color, "translation": translation, "cutout": cutout}
+POLICIES = {"color": jitter_color, "translation": translate, "cutout": cut_out}
 
 
 class ADA(Augment):
-    """Geometry and colour, each with a probability p that follows how much D overfits: Karras et al. 2020, ADA.
+    """Geometry and color, each with a probability p that follows how much D overfits: Karras et al. 2020, ADA.
 
     r_t is the mean sign of D's logits on reals (section 3.1): p rises while it is above `target` and falls while it is
-    below, at a speed that would take it from 0 to 1 over `ramp_images` reals. p is a buffer, and so part of each
-    checkpoint. Of the paper's transforms (appendix B) these are mirroring, scaling, rotation, stretching and
+    below, fast enough to go from 0 to 1 over `ramp_images` reals. p is a buffer, and so part of each checkpoint.
+    Of the paper's transforms (appendix B) these are mirroring, scaling, rotation, stretching and
     translation, in one bilinear resampling with reflected edges, and brightness, contrast and, on more than one
-    channel, saturation.
+    channel, saturation. Raises InputError for a target outside (-1, 1) and for ramp_images below 1.
     """
 
     def __init__(self, *, target: float = 0.6, ramp_images: int = 500_000) -> None:
         super().__init__()
         if not -1 < target < 1:
-            raise InputError(f"augment.target={target}: must lie between -1 and 1")
+            raise InputError(f"augment.target={target}: must be between -1 and 1")
         if ramp_images < 1:
             raise InputError(f"augment.ramp_images={ramp_images}: must be 1 or more")
         self.target, self.ramp_images = target, ramp_images
         self.register_buffer("p", torch.zeros(()))
 
     def adapt(self, real_logits: Tensor) -> None:
-        overfit = average(real_logits.float().sign().mean()) - self.target
-        self.p.add_(overfit.sign() * len(real_logits) * world_size() / self.ramp_images).clamp_(0, 1)
+        overfit = average_over_processes(real_logits.float().sign().mean()) - self.target
+        self.p.add_(overfit.sign() * len(real_logits) * get_world_size() / self.ramp_images).clamp_(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 has too few digits for coordinates
-            grid = affine_grid(self.maps(images), list(images.shape), align_corners=False)
+            grid = affine_grid(self.draw_maps(images), list(images.shape), align_corners=False)
             images = grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
-        brightness = 0.2 * self.sometimes(torch.randn, images)
-        contrast = torch.exp2(0.5 * self.sometimes(torch.randn, images))
+        brightness = 0.2 * self.draw_sometimes(torch.randn, images)
+        contrast = torch.exp2(0.5 * self.draw_sometimes(torch.randn, images))
         if images.shape[1] > 1:
-            saturation = torch.exp2(self.sometimes(torch.randn, images))[:, None, None, None]
+            saturation = torch.exp2(self.draw_sometimes(torch.randn, images))[:, None, None, None]
             images = torch.lerp(images.mean(1, keepdim=True), images, saturation)
         return (images + brightness[:, None, None, None]) * contrast[:, None, None, None]
 
-    def maps(self, images: Tensor) -> Tensor:
+    def draw_maps(self, images: Tensor) -> Tensor:
         """Draw each sample's affine map (N, 2, 3) from output to input coordinates in [-1, 1]."""
-        mirror = 1 - 2 * self.sometimes(torch.rand, images).round()
-        scale, stretch = torch.exp2(0.2 * self.sometimes(torch.randn, images, 2))
-        angle = 2 * math.pi * self.sometimes(torch.rand, images)
-        right, down = 0.25 * self.sometimes(torch.randn, images, 2)  # 1/8 of the size, which spans 2
+        mirror = 1 - 2 * self.draw_sometimes(torch.rand, images).round()
+        scale, stretch = torch.exp2(0.2 * self.draw_sometimes(torch.randn, images, 2))
+        angle = 2 * math.pi * self.draw_sometimes(torch.rand, images)
+        right, down = 0.25 * self.draw_sometimes(torch.randn, images, 2)  # 1/8 of the size, which spans 2
         cos, sin, across, along = angle.cos(), angle.sin(), scale * stretch * mirror, scale / stretch
         rows = [across * cos, -along * sin, right, across * sin, along * cos, down]
         return torch.stack(rows, dim=1).view(-1, 2, 3)
 
-    def sometimes(self, draw: Callable[..., Tensor], images: Tensor, *size: int) -> Tensor:
-        """Return a draw for each sample, (*size, N), that is 0 but with probability p."""
+    def draw_sometimes(self, draw: Callable[..., Tensor], images: Tensor, *size: int) -> Tensor:
+        """Return draws (*size, N) that are replaced by 0 with probability 1 - p."""
         size = (*size, len(images))
         return draw(size, device=images.device) * (torch.rand(size, device=images.device) < self.p)

@@ -1,4 +1,4 @@
-"""The exponential moving average of the generator, which is what gets scored, sampled and saved."""
+"""The exponential moving average (EMA) of the generator, which is scored, sampled and saved."""
 
 import torch
 from torch import Tensor, nn
@@ -7,16 +7,17 @@ from torch.optim.swa_utils import AveragedModel
 from gan.errors import InputError
 
 
-def averaged(generator: nn.Module, *, half_life_steps: float, ramp_up: float | None = 0.05) -> AveragedModel:
-    """Return a copy of the generator that follows it with the given half-life in steps (0: an exact copy).
+def build_ema(generator: nn.Module, *, half_life_steps: float, ramp_up: float | None = 0.05) -> AveragedModel:
+    """Return an average of the generator's weights, updated once per step by `update_parameters(generator)`.
 
-    Early on the half-life is at most `ramp_up` times the steps taken, so that short runs are not averages of their own
-    noise (Karras et al. 2020, StyleGAN2-ADA, where ramp_up is 0.05); None leaves it whole. Buffers are copied, not
-    averaged (Yazici et al. 2019).
+    The weight of a step halves every `half_life_steps` steps; 0 gives an exact copy. Early in training the half-life is
+    at most `ramp_up` times the steps taken so far, which keeps the noise of the first steps out of short runs; None
+    turns that off (Karras et al. 2020, StyleGAN2-ADA, where ramp_up is 0.05). Buffers are copied, not averaged (Yazici
+    et al. 2019). Raises InputError for a negative half-life or ramp-up.
     """
     for key, value in {"half_life_steps": half_life_steps, "ramp_up": ramp_up}.items():
         if value is not None and not value >= 0:
-            raise InputError(f"ema_{key}={value:g}: must be 0 (no averaging) or more")
+            raise InputError(f"ema_{key}={value:g}: must be at least 0; 0 turns averaging off")
 
     @torch.no_grad()
     def follow(averages: list[Tensor], currents: list[Tensor], updates: Tensor) -> None:

@@ -11,9 +11,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gan.augment import Augment
-from gan.distributed import average_gradients, gathered, same_buffers
-from gan.ema import averaged
+from gan.distributed import average_gradients, broadcast_buffers, gather_objects
+from gan.ema import build_ema
 from gan.errors import InputError
+from gan.losses import Loss, is_relativistic
+from gan.models.networks import Discriminator, Generator
+from gan.penalties import Penalty, get_interval
 from gan.priors import normal
 from gan.schedules import constant
 
@@ -36,11 +39,11 @@ class GAN(LightningModule):
 
     def __init__(
         self,
-        generator: nn.Module,
-        discriminator: nn.Module,
+        generator: Generator,
+        discriminator: Discriminator,
         *,
-        loss: Any,
-        penalties: Iterable[Callable[..., Tensor]] = (),
+        loss: Loss,
+        penalties: Iterable[Penalty] = (),
         optimizer: dict[str, Callable[..., Optimizer]],
         schedule: Callable[[float], float] = constant,
         prior: Callable[..., Tensor] = normal,
@@ -60,9 +63,9 @@ class GAN(LightningModule):
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
-        self.ema = averaged(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
+        self.ema = build_ema(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
         self.loss, self.augment = loss, augment or Augment()
-        self.penalties = [(penalty, getattr(penalty, "interval", 1)) for penalty in penalties]
+        self.penalties = [(penalty, get_interval(penalty)) for penalty in penalties]
         self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
@@ -114,7 +117,7 @@ class GAN(LightningModule):
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
             fake_logits, real_logits = self.judge(self.augment(self.sample(labels)), labels), None
-            if getattr(self.loss, "relativistic", False):
+            if is_relativistic(self.loss):
                 with torch.no_grad():
                     real_logits = self.judge(self.augment(real), labels)
             loss = self.loss.generator(fake_logits, real_logits)
@@ -139,7 +142,7 @@ class GAN(LightningModule):
         return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
 
     def on_validation_start(self) -> None:
-        same_buffers(self.ema)
+        broadcast_buffers(self.ema)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         z, labels = batch
@@ -167,7 +170,7 @@ class GAN(LightningModule):
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_states"] = gathered(self.last_random_state or self.read_random_state())
+        checkpoint["random_states"] = gather_objects(self.last_random_state or self.read_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]

@@ -1,4 +1,4 @@
-"""What z is drawn from: `prior(n, z_dim, ...)` returns (n, z_dim); further arguments are those of torch.randn."""
+"""Priors of z: `prior(n, z_dim, ...)` returns z (n, z_dim); keyword arguments are those of torch.randn."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def normal(*size: int, **options: Any) -> Tensor:
-    """Draw from N(0, 1)."""
+    """Return draws from N(0, 1)."""
     return torch.randn(*size, **options)
 
 
 def uniform(*size: int, **options: Any) -> Tensor:
-    """Draw from U[-1, 1], as Lucic et al. 2018 and DCGAN do."""
+    """Return draws from U[-1, 1], as in Lucic et al. 2018 and DCGAN (Radford et al. 2016)."""
     return torch.rand(*size, **options).mul_(2).sub_(1)

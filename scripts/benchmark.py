@@ -1,9 +1,9 @@
-"""How long things take on this machine, and what they cost.
+"""Measure time and cost on this machine.
 
-python scripts/benchmark.py metrics             one evaluation of a run's samples, part by part
-python scripts/benchmark.py threads --turns 3   training beside other work, by the number of threads
-python scripts/benchmark.py workers             idle workers of a study, and of the stock sweeper
-python scripts/benchmark.py pruning --turns 3   images that a pruned search spends, and what it finds
+python scripts/benchmark.py metrics             the parts of one evaluation of a run's samples
+python scripts/benchmark.py threads --turns 3   training next to other work, by the number of threads
+python scripts/benchmark.py workers             idle time of the workers of a study, and of the stock sweeper
+python scripts/benchmark.py pruning --turns 3   images that a search with pruning uses, and the settings that it finds
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=NAMES, help="what to measure")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for train.py: data=mnist model=dcgan")
-    parser.add_argument("--turns", type=int, default=5, help="how often (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="number of repetitions (default: %(default)s)")
     arguments = parser.parse_intermixed_args()
     quiet()
     sys.path.insert(0, str(Path(__file__).parent))

@@ -1,4 +1,4 @@
-"""Draw images from a finished run's generator: noise and label in, a picture or a folder of pictures out.
+"""Generate images with a finished run's generator, as one image file or a folder of files.
 
 python scripts/generate.py --run outputs/mnist_5k-dcgan-bce/DATE --label 5 --count 64 --out fives.png
 python scripts/generate.py --run outputs/mnist_5k-dcgan-bce/DATE --count 20000 --out samples/
@@ -25,10 +25,10 @@ MOST_ON_A_SHEET, MOST = 1000, 1_000_000  # images
 BATCH = 100
 
 
-def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Walk from each row of a (N, z_dim) to that of b along the sphere: (N * steps, z_dim).
+def interpolate_spherically(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """Interpolate along the sphere from each row of a (N, z_dim) to the same row of b; return (N * steps, z_dim).
 
-    Straight lines between Gaussian vectors leave the shell that G was trained on (White 2016, eq. 1).
+    Straight lines between Gaussian vectors leave the shell that the generator was trained on (White 2016, eq. 1).
     """
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-0.9999, 0.9999)
     angle = cosine.acos()[:, None, None]
@@ -36,36 +36,36 @@ def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
     return ((((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()).flatten(0, 1)
 
 
-def choose(
+def choose_latents(
     run: Path, labels: list[str] | None, count: int, *, seed: int, interpolate: bool, truncation: float | None
 ) -> tuple[nn.Module, Tensor, Tensor, int]:
-    """Return a run's generator, z (N, z_dim) and labels (N,) of the images to draw, and how many make a row."""
+    """Return a run's generator, the z (N, z_dim) and labels (N,) of the images, and the number of images per row."""
     generator, prior, num_classes, _, classes = load_generator(run)
     known = max(num_classes, 1)
     random = torch.Generator().manual_seed(seed)
     chosen = torch.tensor([find_class(label, known, classes) for label in labels or []] or range(known))
     if interpolate:
         rows, columns = -(-count // 10), 10
-        ends = truncated(prior, 2 * rows, generator.z_dim, truncation, random).unflatten(0, (2, rows))
+        ends = draw_truncated(prior, 2 * rows, generator.z_dim, truncation, random).unflatten(0, (2, rows))
         of_rows = chosen[torch.arange(rows) % len(chosen)]
-        return generator, spherical(*ends, columns), of_rows.repeat_interleave(columns), columns
-    z = truncated(prior, count, generator.z_dim, truncation, random)
-    return generator, z, chosen[torch.arange(count) * len(chosen) // count], columns_of(count, len(chosen))
+        return generator, interpolate_spherically(*ends, columns), of_rows.repeat_interleave(columns), columns
+    z = draw_truncated(prior, count, generator.z_dim, truncation, random)
+    return generator, z, chosen[torch.arange(count) * len(chosen) // count], choose_columns(count, len(chosen))
 
 
-def draw(generator: nn.Module, z: Tensor, labels: Tensor) -> Iterator[Tensor]:
-    """Yield the images (n, C, H, W) in [-1, 1] of z (N, z_dim) and labels (N,), some at a time."""
+def generate_images(generator: nn.Module, z: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    """Yield the images of z (N, z_dim) and labels (N,) in batches (n, C, H, W) in [-1, 1], n at most BATCH."""
     batches = [*zip(z.split(BATCH), labels.split(BATCH), strict=True)]
-    for batch in track(batches, "drawing", transient=True, disable=not sys.stdout.isatty()):
+    for batch in track(batches, "generating", transient=True, disable=not sys.stdout.isatty()):
         yield generator(*batch)
 
 
 def write_files(batches: Iterator[Tensor], folder: Path, count: int) -> None:
-    """Write each image as a PNG of its own, 00000.png and so on; raise InputError for a folder that holds some."""
+    """Write each image to its own file, 00000.png and so on; raise InputError for a folder that contains such files."""
     folder.mkdir(parents=True, exist_ok=True)
     before = next(folder.glob("[0-9]*.png"), None)
     if before:
-        raise InputError(f"--out {folder}: holds {before.name} already; give another folder")
+        raise InputError(f"--out {folder}: already contains {before.name}; give another folder")
     digits, i = max(5, len(str(count - 1))), 0
     for images in batches:
         for image in to_uint8(images):
@@ -74,21 +74,21 @@ def write_files(batches: Iterator[Tensor], folder: Path, count: int) -> None:
 
 
 def is_folder(out: str, count: int) -> bool:
-    """Whether single files are asked for; raise InputError for a name that says neither, or too many for a sheet."""
+    """Return whether `out` names a folder; raise InputError for an unknown suffix or too many images in a file."""
     if out.endswith("/") or Path(out).is_dir():
         return True
     if Path(out).suffix.lower() not in FORMATS:
-        raise InputError(
-            f"--out {out}: must end in {', '.join(FORMATS)} for one sheet, or in / for a folder of single files"
-        )
+        raise InputError(f"--out {out}: must end in {', '.join(FORMATS)} for one image file, or in / for a folder")
     if count > MOST_ON_A_SHEET:
         folder = Path(out).with_suffix("")
-        raise InputError(f"--count {count}: a sheet holds up to {MOST_ON_A_SHEET}; --out {folder}/ writes single files")
+        raise InputError(
+            f"--count {count}: one file holds up to {MOST_ON_A_SHEET} images; --out {folder}/ writes one file per image"
+        )
     return False
 
 
 def find_class(label: str, n: int, names: Sequence[str]) -> int:
-    """Return the number of one of n classes, which is given by its name or its number; raise InputError for others."""
+    """Return the number of one of n classes, given its name or number; raise InputError for an unknown class."""
     label = decode_name(label)
     if label in names[:n]:
         return names.index(label)
@@ -98,10 +98,10 @@ def find_class(label: str, n: int, names: Sequence[str]) -> int:
     raise InputError(f"--label {label}: this generator knows 0 to {n - 1}{known}")
 
 
-def truncated(
+def draw_truncated(
     prior: Callable[..., Tensor], n: int, z_dim: int, threshold: float | None, random: torch.Generator
 ) -> Tensor:
-    """Return z (n, z_dim) with every entry beyond +-threshold drawn anew: less variety for better samples.
+    """Return z (n, z_dim) whose entries beyond +-threshold are redrawn, which trades variety for quality.
 
     The truncation trick, Brock et al. 2019 (BigGAN), section 3.1.
     """
@@ -111,24 +111,26 @@ def truncated(
     return z
 
 
-def columns_of(count: int, classes: int) -> int:
-    """Return a row's length: one class a row where that comes out even, else a square."""
+def choose_columns(count: int, classes: int) -> int:
+    """Return the number of images per row: one row per class if that comes out even, otherwise a square."""
     return count // classes if classes > 1 and count % classes == 0 else math.ceil(math.sqrt(count))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the finished run")
     parser.add_argument(
-        "--label", action="append", help="class to draw, by name or number; may be repeated (default: all)"
+        "--label", action="append", help="class to generate, by name or number; may be repeated (default: all)"
     )
     parser.add_argument("--count", type=int, default=100, help="number of images (default: %(default)s)")
     parser.add_argument(
-        "--out", default="samples.png", help="picture of all, or a folder/ of single files (default: %(default)s)"
+        "--out",
+        default="samples.png",
+        help="image file for all, or FOLDER/ for one file per image (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of z (default: %(default)s)")
-    parser.add_argument("--truncation", type=float, help="redraw entries of z beyond this size, 0.05 or more")
-    parser.add_argument("--interpolate", action="store_true", help="walk from one z to another along each row of ten")
+    parser.add_argument("--truncation", type=float, help="redraw entries of z larger than this, at least 0.05")
+    parser.add_argument("--interpolate", action="store_true", help="interpolate between two z along each row of ten")
     arguments = parser.parse_args()
     if not 1 <= arguments.count <= MOST:
         parser.error(f"--count {arguments.count}: must be at least 1 and at most {MOST}")
@@ -139,11 +141,11 @@ def main() -> None:
     options = {name: getattr(arguments, name) for name in ("seed", "interpolate", "truncation")}
     try:
         single = is_folder(arguments.out, arguments.count)
-        generator, z, labels, columns = choose(arguments.run, arguments.label, arguments.count, **options)
+        generator, z, labels, columns = choose_latents(arguments.run, arguments.label, arguments.count, **options)
         if single:
-            write_files(draw(generator, z, labels), Path(arguments.out), len(z))
+            write_files(generate_images(generator, z, labels), Path(arguments.out), len(z))
         else:
-            save_grid(torch.cat([*draw(generator, z, labels)]), Path(arguments.out), columns)
+            save_grid(torch.cat([*generate_images(generator, z, labels)]), Path(arguments.out), columns)
     except InputError as error:
         parser.error(str(error))
     except OSError as error:

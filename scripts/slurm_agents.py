@@ -1,11 +1,11 @@
-"""Start W&B agents as an array of Slurm jobs, each with a GPU of its own, which work until their sweep is done.
+"""Start W&B agents as an array of Slurm jobs with one GPU each. They run until the sweep is finished.
 
 python scripts/slurm_agents.py ENTITY/gan-sweeps/ID --agents 8
 python scripts/slurm_agents.py ENTITY/gan-sweeps/ID --agents 8 partition=gpu timeout_min=600
 
-Partition, account, time and memory are those of conf/hydra/launcher/slurm.yaml, or given as key=value. An agent that
-nears its time limit, or is preempted, has its run saved and goes back into the queue; W&B then hands that run to the
-next agent that is free, and it goes on where it was.
+Partition, account, time and memory come from conf/hydra/launcher/slurm.yaml, or from key=value. Before its time limit,
+or when it is preempted, an agent lets its run save its state, and is requeued. W&B then gives the run to the next free
+agent, which resumes it.
 """
 
 import argparse
@@ -23,12 +23,12 @@ cd {cwd} || exit
 export PATH={bin}:$PATH
 wandb agent --forward-signals {sweep} &
 agent=$!
-leaving() {{ # the run saves itself, and the agent takes no other
+save_and_requeue() {{ # the run saves its state, and the agent starts no other
     kill -USR2 $agent; kill -TERM $agent; wait $agent
     scontrol requeue $SLURM_JOB_ID
     exit
 }}
-trap leaving USR2
+trap save_and_requeue USR2
 wait $agent
 """
 FLAGS = {
@@ -42,8 +42,8 @@ FLAGS = {
 }
 
 
-def launcher(overrides: list[str]) -> dict[str, object]:
-    """Return the options of conf/hydra/launcher/slurm.yaml, with others in their place."""
+def read_launcher_options(overrides: list[str]) -> dict[str, object]:
+    """Return the options of conf/hydra/launcher/slurm.yaml with overrides."""
     words = ["hydra/launcher=slurm", *(f"hydra.launcher.{override}" for override in overrides)]
     with initialize_config_dir(str(ROOT / "conf")):
         return compose("train", words, return_hydra_config=True).hydra.launcher
@@ -51,27 +51,27 @@ def launcher(overrides: list[str]) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", help="as `wandb sweep` prints it: ENTITY/PROJECT/ID")
-    parser.add_argument("--agents", type=int, default=1, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of conf/hydra/launcher/slurm.yaml")
+    parser.add_argument("sweep", help="the sweep as `wandb sweep` prints it: ENTITY/PROJECT/ID")
+    parser.add_argument("--agents", type=int, default=1, metavar="N", help="number of agents (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of conf/hydra/launcher/slurm.yaml")
     arguments = parser.parse_intermixed_args()
     if arguments.agents < 1:
         parser.error(f"--agents {arguments.agents}: must be at least 1")
     try:
-        options = launcher(arguments.overrides)
+        options = read_launcher_options(arguments.overrides)
     except HydraException as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     folder = Path("multirun", "agents-" + arguments.sweep.rpartition("/")[2]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    places = {"cwd": Path.cwd(), "bin": Path(sys.executable).parent, "sweep": arguments.sweep}
-    script = SCRIPT.format(**{name: shlex.quote(str(place)) for name, place in places.items()})
+    parts = {"cwd": Path.cwd(), "bin": Path(sys.executable).parent, "sweep": arguments.sweep}
+    script = SCRIPT.format(**{name: shlex.quote(str(part)) for name, part in parts.items()})
     words = ["sbatch", "--parsable", f"--job-name={folder.name}", f"--array=0-{arguments.agents - 1}", "--requeue"]
     words += [f"--output={folder}/%a.log", "--open-mode=append"]
     words += [flag.format(options[name]) for name, flag in FLAGS.items() if options[name]]
     try:
         done = subprocess.run(words, input=script, capture_output=True, text=True)
     except FileNotFoundError:
-        sys.exit("error: no sbatch on this machine; start agents where Slurm is")
+        sys.exit("error: sbatch: not found; start agents on a machine with Slurm")
     if done.returncode:
         sys.exit(f"error: {done.stderr.strip()}")
     print(f"Slurm job {done.stdout.strip()}: {arguments.agents} agents; logs in {folder}")

@@ -1,11 +1,11 @@
-"""Turn a W&B sweep file into the Hydra multirun that searches the same space without a server.
+"""Translate a W&B sweep file to a Hydra multirun of the same search space, which needs no server.
 
 python scripts/sweep_local.py sweeps/loss.yaml          prints the command
 python scripts/sweep_local.py sweeps/loss.yaml --run    starts it
 
-A grid becomes Hydra's own sweep, random and bayes an Optuna study by the random and TPE samplers, early termination
-its Hyperband with the same eta; the same command goes on with the study that it has begun. The metric becomes the
-objective: fid or kid, of which W&B minimizes a run's best, Optuna its last one, which is what train.py returns.
+The method grid becomes Hydra's own sweep. random and bayes become an Optuna study with the random and TPE samplers, and
+early termination becomes Optuna's Hyperband with the same eta. The same command resumes its study. The metric becomes
+the objective, fid or kid: W&B minimizes the best value of a run, Optuna the last one, which train.py returns.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path, help="the sweep file")
     parser.add_argument("--run", action="store_true", help="start the multirun")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="more overrides, or others: seed=0")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides to add or replace, such as seed=0")
     arguments = parser.parse_intermixed_args()
     if not arguments.sweep.is_file():
         parser.error(f"{arguments.sweep}: no such file")

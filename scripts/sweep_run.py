@@ -1,13 +1,12 @@
-"""What a W&B agent starts for each run of a sweep: train.py with the run's parameters as Hydra overrides.
+"""Start one run of a W&B sweep: train.py with the run's parameters as Hydra overrides. W&B agents call this script.
 
-A sweep file ends its command with this script, overrides of its own, and "${args_json}":
+The command of a sweep file consists of this script, fixed overrides, and "${args_json}":
 
 command: ["${env}", "${interpreter}", "${program}", experiment=quickstart, "${args_json}"]
 
-Any value reaches Hydra as what it is: null, true, lists, strings with commas. A parameter that exists for other choices
-only (penalty.r1.gamma beside penalty=none) is left out; one that changes nothing in what is built is refused. A
-preempted run that is started again, by any agent that sees its folder, goes on from its last checkpoint with its first
-overrides.
+All values keep their type: null, true, lists, strings with commas. A parameter that exists only for other choices
+(penalty.r1.gamma with penalty=none) is left out. One that changes nothing in what is built is refused. A preempted run
+that any agent with access to its folder starts again resumes from its last checkpoint, with its first overrides.
 """
 
 import os
@@ -27,14 +26,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        print(__doc__)
+        return
     if len(sys.argv) < 2 or not sys.argv[-1].startswith("{"):
         sys.exit(f"{__doc__}\nerror: the last argument must be the parameters as JSON")
     with exit_in_one_line():
-        chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"), check)
+        chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"), check_overrides)
     os.execv(sys.executable, [sys.executable, str(ROOT / "train.py"), *chosen])  # so that the agent's signals reach it
 
 
-def check(fixed: list[str], given: dict[str, Any]) -> list[str]:
+def check_overrides(fixed: list[str], given: dict[str, Any]) -> list[str]:
     """Return a run's parameters as overrides; raise InputError for those that can't be searched."""
     with initialize_config_dir(str(ROOT / "conf")):
         loader = GlobalHydra.instance().config_loader()

@@ -1,6 +1,6 @@
-"""Train a domain classifier, the extractor behind metrics=classifier, and record its sha256.
+"""Train a domain classifier, the extractor of metrics=classifier, and record its sha256.
 
-The shipped weights were made by
+The weights that come with the suite were trained by
 
 python scripts/train_classifier.py data=mnist data.root=PATH --epochs 8 \\
     --out gan/metrics/extractors/weights/mnist.safetensors
@@ -17,14 +17,14 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import save_file
 
 from gan.metrics.extractors.classifier import Classifier, Network
-from gan.metrics.extractors.fitting import accuracy, fit
+from gan.metrics.extractors.fitting import fit_classifier, measure_accuracy
 from gan.run.build import build
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
-def save(network: Network, path: Path) -> None:
-    """Write the weights in half precision and record their sha256 beside them."""
+def save_weights(network: Network, path: Path) -> None:
+    """Write the weights in half precision, and their sha256 to sha256.json in the same folder."""
     save_file({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}, path)
     record = path.parent / "sha256.json"
     known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
@@ -34,19 +34,21 @@ def save(network: Network, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", help="the data, as for train.py: data=mnist data.root=PATH")
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("overrides", nargs="*", help="the data set, as for train.py: data=mnist data.root=PATH")
+    parser.add_argument("--out", type=Path, required=True, help=".safetensors file to write")
+    parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     arguments = parser.parse_args()
     with initialize_config_dir(str(CONF)):
         cfg = compose("train", ["data.image_size=28", *arguments.overrides])
         data = build(cfg.data)
     data.setup()
     train = data.splits["train"]
-    save(fit(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out)
+    save_weights(
+        fit_classifier(train.images, train.labels, epochs=arguments.epochs, seed=arguments.seed), arguments.out
+    )
     classifier = Classifier(weights_path=str(arguments.out))
-    shown = accuracy(classifier.network, data.splits["test"])
+    shown = measure_accuracy(classifier.network, data.splits["test"])
     print(f"{arguments.out}: test accuracy {shown:.2%}, sha256 {classifier.sha256}")
 
 

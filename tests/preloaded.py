@@ -8,7 +8,7 @@ import gan.run.outputs
 import gan.run.resume
 import gan.search
 import gan.tracking
-from gan.data.datasets import digits
+from gan.data.datasets import read_digits
 from tests import signalled
 
-digits()
+read_digits()

@@ -34,7 +34,7 @@ def started(configure, offline, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("WANDB_RUN_ID", "abc123", "WANDB_RUN_ID=abc123: is one run's id"),
+        ("WANDB_RUN_ID", "abc123", "WANDB_RUN_ID=abc123: a multirun starts"),
         ("WANDB_PROJECT", "a/b", "logger.project=a/b: "),
         ("WANDB_API_KEY", "abc", "W&B refuses the API key: "),
         ("WANDB_MODE", "ofline", "WANDB_MODE=ofline: must be one of"),

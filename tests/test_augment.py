@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gan.augment as augment_module
-from gan.augment import ADA, Augment, DiffAugment, color, cutout, translation
+from gan.augment import ADA, Augment, DiffAugment, cut_out, jitter_color, translate
 from gan.errors import InputError
 
 
@@ -80,7 +80,7 @@ def test_brightness_saturation_and_contrast_by_their_definition():
     torch.manual_seed(1)
     images = torch.rand(5, 3, 4, 4) * 2 - 1
     torch.manual_seed(2)
-    actual = color(images)
+    actual = jitter_color(images)
     torch.manual_seed(2)
     b, s, c = torch.rand(3, 5, 1, 1, 1)
     x = images + b - 0.5
@@ -92,7 +92,7 @@ def test_brightness_saturation_and_contrast_by_their_definition():
 def test_saturation_leaves_one_channel_alone():
     """Brightness and contrast keep each image's order of pixels, and an affine map is all they are."""
     images = torch.rand(6, 1, 5, 5)
-    augmented = color(images)
+    augmented = jitter_color(images)
     for before, after in zip(images.flatten(1), augmented.flatten(1), strict=True):
         slope = (after[1] - after[0]) / (before[1] - before[0])
         assert 0.5 <= slope <= 1.5
@@ -101,7 +101,7 @@ def test_saturation_leaves_one_channel_alone():
 
 def test_translation_moves_by_up_to_an_eighth_and_fills_with_zero():
     images = torch.rand(500, 2, 16, 16) + 1  # no zeros of their own
-    moved, seen = translation(images), set()
+    moved, seen = translate(images), set()
     for image, result in zip(images, moved, strict=True):
         padded = torch.zeros(2, 20, 20)
         padded[:, 2:18, 2:18] = image
@@ -114,7 +114,7 @@ def test_translation_moves_by_up_to_an_eighth_and_fills_with_zero():
 
 
 def test_cutout_blanks_a_square_of_half_the_size_around_any_pixel():
-    blank = cutout(torch.ones(2000, 1, 8, 8)) == 0
+    blank = cut_out(torch.ones(2000, 1, 8, 8)) == 0
     rows, columns = blank.any(3).sum(2), blank.any(2).sum(2)
     assert rows.max() == columns.max() == 4
     assert rows.min() == columns.min() == 2  # half of the square hangs over the edge at most
@@ -145,7 +145,7 @@ def test_adas_p_follows_the_sign_of_the_logits():
 def test_ada_transforms_a_share_p_of_the_samples():
     ada = ADA()
     ada.p.fill_(0.3)
-    drawn = ada.sometimes(torch.randn, torch.zeros(20_000, 1, 1, 1))
+    drawn = ada.draw_sometimes(torch.randn, torch.zeros(20_000, 1, 1, 1))
     assert (drawn != 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
 
 
@@ -159,7 +159,7 @@ def test_none_changes_nothing():
     ("make", "message"),
     [
         (lambda: DiffAugment(policy="color,blur"), r"augment\.policy=color,blur: 'blur' must be one of color, tr"),
-        (lambda: ADA(target=1.0), r"augment\.target=1\.0: must lie between"),
+        (lambda: ADA(target=1.0), r"augment\.target=1\.0: must be between"),
         (lambda: ADA(ramp_images=0), r"augment\.ramp_images=0: must be 1 or more"),
     ],
 )

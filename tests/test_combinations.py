@@ -8,7 +8,7 @@ from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gan.errors import InputError, reason
+from gan.errors import InputError, find_reason
 from gan.gan import GAN
 from gan.run.build import build_gan
 from tests.helpers import NARROW, ROOT
@@ -76,7 +76,7 @@ def test_every_cell_is_built_and_stepped(configure, model, loss, shape, conditio
     if model == "projection" and not conditional:
         with pytest.raises(Exception, match="model=projection") as caught:
             build_gan(cfg, shape_of(*size))
-        assert "model=sngan" in reason(caught.value)
+        assert "model=sngan" in find_reason(caught.value)
         return
     gan = build_gan(cfg, shape_of(*size))
     sound(gan, step(gan, *size))

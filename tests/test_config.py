@@ -60,7 +60,7 @@ def test_hidden_sizes_become_whole_numbers(configure):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["seed=-1"], "seed=-1: must be a whole number from 0 to 4294967295, or null for one that is drawn"),
+        (["seed=-1"], "seed=-1: must be a whole number from 0 to 4294967295, or null for a random one"),
         (["seed=4294967296"], "seed=4294967296: must be a whole number from 0 to 4294967295, or null"),
         (["seed=0.5"], "seed=0.5: must be a whole number"),
         (["seed=one"], "seed=one: must be a whole number"),
@@ -80,10 +80,10 @@ def test_hidden_sizes_become_whole_numbers(configure):
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be"),
         (["trainer.num_sanity_val_steps=2"], "trainer.num_sanity_val_steps=2: must be 0"),
         (["+trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: trains nothing"),
-        (["+trainer.limit_val_batches=1"], "trainer.limit_val_batches=1: would score a part"),
-        (["+trainer.limit_val_batches=0.5"], "trainer.limit_val_batches=0.5: would score a part"),
-        (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run=True: would score a part"),
-        (["+trainer.overfit_batches=2"], "trainer.overfit_batches=2: would score a part"),
+        (["+trainer.limit_val_batches=1"], "trainer.limit_val_batches=1: would score only part"),
+        (["+trainer.limit_val_batches=0.5"], "trainer.limit_val_batches=0.5: would score only part"),
+        (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run=True: would score only part"),
+        (["+trainer.overfit_batches=2"], "trainer.overfit_batches=2: would score only part"),
         (["data=folder"], "data.root: must be given, as data.root=VALUE"),
         (["run_dir=${nowhere}"], "run_dir: Interpolation key 'nowhere' not found"),
     ],
@@ -99,8 +99,8 @@ def test_what_cannot_be_right_is_one_line(configure, overrides, line):
     [
         (["optimizer.beta1=1"], "optimizer.generator: Invalid beta parameter at index 0: 1.0; "),
         (["optimizer.lr=-1"], "optimizer.generator: Invalid learning rate: -1.0; "),
-        (["data.channels=4"], "data.channels=4: must be 1 (grey) or 3 (RGB)"),
-        (["data.channels=2"], "data.channels=2: must be 1 (grey) or 3 (RGB)"),
+        (["data.channels=4"], "data.channels=4: must be 1 (gray) or 3 (RGB)"),
+        (["data.channels=2"], "data.channels=2: must be 1 (gray) or 3 (RGB)"),
         (["model=mlp", "data.batch_size=1"], "data.batch_size=1: batch norm (model.generator, layer 'body.1') needs"),
         (
             ["schedule=linear", "trainer.max_steps=-1", "+trainer.max_time=00:00:00:05"],

@@ -38,13 +38,20 @@ def test_every_option_composes_and_can_be_built(configure, option, monkeypatch, 
             instantiate(cfg.trainer)
     else:
         instantiate(cfg.trainer)
-    missing = {"Inception": "could not be downloaded", "TimmModel": "weights_path=None: give a file"}
+    missing = {"Inception": "could not be downloaded", "TimmModel": "weights_path=None: must be a file"}
     kind = cfg.metrics.extractor and cfg.metrics.extractor._target_.split(".")[-1]
     if kind in missing:
         with pytest.raises(InputError, match=missing[kind]):
             instantiate(cfg.metrics.extractor)
     elif cfg.metrics.extractor:
         instantiate(cfg.metrics.extractor)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_each_file_begins_with_a_comment_that_says_what_it_is(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# ")
+    assert len(lines[0].split()) > 2
 
 
 def test_there_is_something_of_every_group():
@@ -69,6 +76,12 @@ def test_a_loss_brings_its_penalty_and_a_penalty_its_norm(configure, overrides, 
     cfg = configure("model=dcgan", *overrides)
     assert list(cfg.penalty) == penalty
     assert cfg.model.discriminator.norm == norm
+
+
+def test_a_penalty_of_ones_own_gets_layer_norm_too(configure):
+    """`discriminator_norm` follows from there being a penalty, not from a line in each penalty's file."""
+    cfg = configure("model=dcgan", "+penalty.mine={_target_: gan.penalties.R1}")
+    assert cfg.model.discriminator.norm == "layer"
 
 
 def test_choices_are_plain_strings_and_make_the_group(configure):

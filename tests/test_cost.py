@@ -9,7 +9,7 @@ from torch import nn
 import train
 from gan.callbacks.cost import Cost, FlopCounter, count_parameters
 from gan.gan import GAN
-from gan.penalties import gradients
+from gan.penalties import compute_gradients
 
 
 def test_operations_of_a_dense_layer_forward_and_backward():
@@ -31,7 +31,7 @@ def test_gradients_of_gradients_count():
     critic = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 1))
     images = torch.randn(2, 1, 4, 4)
     with FlopCounter() as counter:
-        rows = gradients(lambda x, labels: critic(x).squeeze(1), images, None)
+        rows = compute_gradients(lambda x, labels: critic(x).squeeze(1), images, None)
         once = counter.total
         rows.square().sum().backward()
     assert 0 < once < counter.total

@@ -26,10 +26,10 @@ def quadrants(*values, dtype=np.uint8) -> np.ndarray:
 LEVELS = (0, 90, 160, 250)
 RED, GREEN, BLUE, YELLOW = (200, 30, 40), (20, 180, 60), (30, 60, 210), (240, 220, 20)
 WHITE, ORANGE = (255, 255, 255), (255, 136, 0)
-GREY, COLOR = quadrants(*LEVELS), quadrants(RED, GREEN, BLUE, YELLOW)
+GRAY, COLOR = quadrants(*LEVELS), quadrants(RED, GREEN, BLUE, YELLOW)
 LUMA = quadrants(*(round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in (RED, GREEN, BLUE, YELLOW)))
 FADED = quadrants(*(np.add(color, 255) // 2 for color in (RED, GREEN, BLUE, YELLOW)))
-UNIT = (GREY / 255).astype(np.float32)
+UNIT = (GRAY / 255).astype(np.float32)
 WIDE = np.pad(COLOR, [(0, 0), (SIZE, SIZE), (0, 0)], constant_values=99)  # three times as wide as high
 SHOWN_BY = {  # the picture as stored, for each EXIF orientation that shows it upright
     2: WIDE[:, ::-1],
@@ -78,19 +78,19 @@ FILES: dict[str, tuple[bytes, np.ndarray, dict]] = {
     **{f"PNG shown by {i}": (encode(stored, "PNG", i), COLOR, {}) for i, stored in SHOWN_BY.items()},
     **{f"TIFF shown by {i}": (encode(stored, "TIFF", i), COLOR, {}) for i, stored in SHOWN_BY.items()},
     "WebP shown by 6": (encode(SHOWN_BY[6], "WEBP", 6, lossless=True), COLOR, {}),
-    "16-bit grey PNG": (encode(GREY.astype(np.uint16) * 257, "PNG"), GREY, {}),
-    "16-bit grey PNG to grey": (encode(GREY.astype(np.uint16) * 257, "PNG"), GREY, {"channels": 1}),
-    "dark 16-bit grey PNG": (encode(GREY.astype(np.uint16), "PNG"), GREY * 0, {}),
-    "16-bit grey TIFF": (encode(GREY.astype(np.uint16) * 257, "TIFF"), GREY, {}),
-    "16-bit big-endian TIFF": (encode(GREY.astype(">u2") * 257, "TIFF"), GREY, {}),
-    "16-bit PGM": (b"P5 32 32 65535\n" + (GREY.astype(">u2") * 257).tobytes(), GREY, {}),
-    "32-bit integers to 255": (encode(GREY.astype(np.int32), "TIFF"), GREY, {}),
-    "32-bit integers to 65535": (encode(GREY.astype(np.int32) * 257, "TIFF"), GREY, {}),
-    "32-bit integers to 2^31": (encode(GREY.astype(np.int32) * (2**31 // 255), "TIFF"), GREY, {}),
-    "floats to 1": (encode(UNIT, "TIFF"), GREY, {}),
-    "floats to 255": (encode(UNIT * 255, "TIFF"), GREY, {}),
-    "floats to 65535": (encode(UNIT * 65535, "TIFF"), GREY, {}),
-    "floats from -1 to 1": (encode(UNIT * 2 - 1, "TIFF"), GREY, {"channels": 1}),
+    "16-bit gray PNG": (encode(GRAY.astype(np.uint16) * 257, "PNG"), GRAY, {}),
+    "16-bit gray PNG to gray": (encode(GRAY.astype(np.uint16) * 257, "PNG"), GRAY, {"channels": 1}),
+    "dark 16-bit gray PNG": (encode(GRAY.astype(np.uint16), "PNG"), GRAY * 0, {}),
+    "16-bit gray TIFF": (encode(GRAY.astype(np.uint16) * 257, "TIFF"), GRAY, {}),
+    "16-bit big-endian TIFF": (encode(GRAY.astype(">u2") * 257, "TIFF"), GRAY, {}),
+    "16-bit PGM": (b"P5 32 32 65535\n" + (GRAY.astype(">u2") * 257).tobytes(), GRAY, {}),
+    "32-bit integers to 255": (encode(GRAY.astype(np.int32), "TIFF"), GRAY, {}),
+    "32-bit integers to 65535": (encode(GRAY.astype(np.int32) * 257, "TIFF"), GRAY, {}),
+    "32-bit integers to 2^31": (encode(GRAY.astype(np.int32) * (2**31 // 255), "TIFF"), GRAY, {}),
+    "floats to 1": (encode(UNIT, "TIFF"), GRAY, {}),
+    "floats to 255": (encode(UNIT * 255, "TIFF"), GRAY, {}),
+    "floats to 65535": (encode(UNIT * 65535, "TIFF"), GRAY, {}),
+    "floats from -1 to 1": (encode(UNIT * 2 - 1, "TIFF"), GRAY, {"channels": 1}),
     "transparent": (encode(with_alpha(COLOR, 0), "PNG"), quadrants(*4 * [WHITE]), {}),
     "transparent on black": (encode(with_alpha(COLOR, 0), "PNG"), COLOR * 0, {"background": "black"}),
     "transparent on a hex color": (
@@ -98,26 +98,26 @@ FILES: dict[str, tuple[bytes, np.ndarray, dict]] = {
         quadrants(*4 * [ORANGE]),
         {"background": "#ff8800"},
     ),
-    "transparent to grey": (encode(with_alpha(COLOR, 0), "PNG"), GREY * 0 + 255, {"channels": 1}),
+    "transparent to gray": (encode(with_alpha(COLOR, 0), "PNG"), GRAY * 0 + 255, {"channels": 1}),
     "half transparent": (encode(with_alpha(COLOR, 128), "PNG"), FADED, {}),
     "half transparent WebP": (encode(with_alpha(COLOR, 128), "WEBP", lossless=True), FADED, {}),
     "opaque RGBA": (encode(with_alpha(COLOR, 255), "PNG"), COLOR, {"background": "black"}),
-    "transparent grey": (encode(with_alpha(GREY, 0), "PNG"), GREY * 0 + 255, {}),
-    "half transparent grey": (encode(with_alpha(GREY, 128), "PNG"), GREY // 2 + 127, {"channels": 1}),
+    "transparent gray": (encode(with_alpha(GRAY, 0), "PNG"), GRAY * 0 + 255, {}),
+    "half transparent gray": (encode(with_alpha(GRAY, 128), "PNG"), GRAY // 2 + 127, {"channels": 1}),
     "palette": (encode(PALETTE, "PNG"), COLOR, {}),
-    "palette to grey": (encode(PALETTE, "PNG"), LUMA, {"channels": 1}),
+    "palette to gray": (encode(PALETTE, "PNG"), LUMA, {"channels": 1}),
     "palette with a transparent color": (encode(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))), ONE_CLEAR, {}),
     "RGB with a transparent color": (encode(COLOR, "PNG", transparency=RED), ONE_CLEAR, {}),
-    "grey with a transparent level": (encode(GREY, "PNG", transparency=0), quadrants(255, *LEVELS[1:]), {}),
+    "gray with a transparent level": (encode(GRAY, "PNG", transparency=0), quadrants(255, *LEVELS[1:]), {}),
     "CMYK JPEG": (jpeg(Image.fromarray(COLOR).convert("CMYK")), COLOR, {}),
-    "1-bit PNG": (encode(Image.fromarray(GREY > 127), "PNG"), quadrants(0, 0, 255, 255), {}),
-    "1-bit TIFF": (encode(Image.fromarray(GREY > 127), "TIFF", compression="group4"), quadrants(0, 0, 255, 255), {}),
+    "1-bit PNG": (encode(Image.fromarray(GRAY > 127), "PNG"), quadrants(0, 0, 255, 255), {}),
+    "1-bit TIFF": (encode(Image.fromarray(GRAY > 127), "TIFF", compression="group4"), quadrants(0, 0, 255, 255), {}),
     "animated GIF": (animation("GIF"), COLOR, {}),
     "animated WebP": (animation("WEBP", lossless=True), COLOR, {}),
-    "grey to RGB": (encode(GREY, "PNG"), GREY, {}),
+    "gray to RGB": (encode(GRAY, "PNG"), GRAY, {}),
     "color to luma": (encode(COLOR, "PNG"), LUMA, {"channels": 1}),
-    "one pixel high": (encode(LINE, "PNG"), GREY * 0 + 77, {}),
-    "one pixel": (encode(GREY[:1, :1] + 7, "PNG"), GREY * 0 + 7, {}),
+    "one pixel high": (encode(LINE, "PNG"), GRAY * 0 + 77, {}),
+    "one pixel": (encode(GRAY[:1, :1] + 7, "PNG"), GRAY * 0 + 7, {}),
     "EXIF of zeros": (jpeg(COLOR, exif=b"Exif\0\0" + bytes(40)), COLOR, {}),
     "EXIF that points outside": (jpeg(COLOR, exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), COLOR, {}),
     "EXIF with a damaged tag beside the orientation": (
@@ -187,7 +187,7 @@ DAMAGED = {  # files, by what is wrong
     "float NaN": encode(NAN, "TIFF"),
     "infinite float": encode(INFINITE, "TIFF"),
     "negative float": encode(NEGATIVE, "TIFF"),
-    "negative integers": encode(-GREY.astype(np.int32), "TIFF"),
+    "negative integers": encode(-GRAY.astype(np.int32), "TIFF"),
     "2^30 pixels": b"P5 32768 32768 255\n",
 }
 

@@ -11,9 +11,9 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from gan.data.datasets import Torchvision
 from gan.data.pixels import to_float
 from gan.metrics.extractors.classifier import Classifier
-from gan.metrics.extractors.fitting import accuracy, fit
+from gan.metrics.extractors.fitting import fit_classifier, measure_accuracy
 from gan.metrics.scorer import Scorer
-from gan.metrics.scores import frechet
+from gan.metrics.scores import compute_fid
 
 pytestmark = pytest.mark.skipif("DATA_DIR" not in os.environ, reason="needs MNIST under DATA_DIR")
 
@@ -80,9 +80,9 @@ def independent(mnist):
     """A scorer by a classifier trained here, from other weights and another part of the digits."""
     extractor = Classifier(weights_path="mnist")
     train = mnist.splits["train"]
-    extractor.network = fit(train.images[30_000:], train.labels[30_000:], epochs=2, seed=7)
+    extractor.network = fit_classifier(train.images[30_000:], train.labels[30_000:], epochs=2, seed=7)
     extractor.sha256 = "independent"
-    assert accuracy(extractor.network, mnist.splits["test"]) > 0.98
+    assert measure_accuracy(extractor.network, mnist.splits["test"]) > 0.98
     return Scorer(extractor, mnist, n_fakes=2000)
 
 
@@ -95,7 +95,7 @@ def measured(scorer, images, labels):
 
 def fid(scorer, images):
     scorer.measure_reals()
-    return frechet(torch.cat([scorer.extractor(part)[0] for part in images.split(500)]).double(), scorer.reference)
+    return compute_fid(torch.cat([scorer.extractor(part)[0] for part in images.split(500)]).double(), scorer.reference)
 
 
 @pytest.mark.parametrize("degrade", [blurred, noisy, modes_dropped])

@@ -56,7 +56,7 @@ def share_out_noise(rank: int, world: int) -> None:
     GAN.on_train_start = lambda self: torch.manual_seed(1)  # one stream of noise
 
 
-def synchronise_batch_norm() -> None:
+def synchronize_batch_norm() -> None:
     """Take batch norm's statistics over both processes, as torch.nn.SyncBatchNorm does on GPUs and only there."""
     alone = _BatchNorm.forward
 
@@ -86,7 +86,7 @@ def train_all(rank: int, world: int, port: int, folder: Path, cache: str) -> Non
     os.environ |= {"XDG_CACHE_HOME": cache, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if world > 1:
         os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(world)}
-        synchronise_batch_norm()
+        synchronize_batch_norm()
     share_out_noise(rank, world)
     with initialize_config_dir(str(ROOT / "conf")), execution_whitelist(TARGETS):
         for name, overrides in CASES.items():

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from gan.ema import averaged
+from gan.ema import build_ema
 from gan.errors import InputError
 
 
 def follow(values: list[float], **options) -> float:
     module = nn.Linear(1, 1, bias=False)
-    ema = averaged(module, **options)
+    ema = build_ema(module, **options)
     for value in values:
         nn.init.constant_(module.weight, value)
         ema.update_parameters(module)
@@ -34,7 +34,7 @@ def test_half_life_zero_is_an_exact_copy():
 
 def test_buffers_are_copied():
     module = nn.BatchNorm1d(2)
-    ema = averaged(module, half_life_steps=100)
+    ema = build_ema(module, half_life_steps=100)
     for _ in range(3):
         module(torch.randn(8, 2) + 3)
         ema.update_parameters(module)

@@ -81,7 +81,7 @@ def test_bad_input_is_one_line(finished, arguments, message):
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     done = run_forked("--run", str(tmp_path), script="scripts/evaluate.py")
-    assert done.stderr == f"error: --run {tmp_path}: holds no config.yaml; give the folder of a run\n"
+    assert done.stderr == f"error: --run {tmp_path}: has no config.yaml; give the folder of a run\n"
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +93,15 @@ def test_copies_of_training_images_are_found_and_new_images_are_not_called_copie
     scorer = Scorer(Classifier(weights_path="mnist"), digits, n_fakes=500)
     copies, new = (to_float(digits.splits[split].images[:1000]) for split in ("train", "test"))
     pictures = [tmp_path / "copies.png", tmp_path / "new.png"]
-    assert evaluate.neighbours(scorer, copies, digits, "cpu", pictures[0]) > 0.99
-    assert evaluate.neighbours(scorer, new, digits, "cpu", pictures[1]) == pytest.approx(0.5, abs=0.01)
+    assert evaluate.compare_neighbors(scorer, copies, digits, "cpu", pictures[0]) > 0.99
+    assert evaluate.compare_neighbors(scorer, new, digits, "cpu", pictures[1]) == pytest.approx(0.5, abs=0.01)
     with Image.open(pictures[0]) as picture:
         rows = torch.from_numpy(np.array(picture)[2:]).unflatten(0, (4, 58))
         assert torch.equal(rows[0], rows[1])
         assert torch.equal(rows[2], rows[3])
 
 
-@pytest.mark.slow
-def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch):
+def test_what_can_be_learned_from_samples_is_tested_on_reals(digits, monkeypatch):
     monkeypatch.setattr(evaluate, "CAS_IMAGES", 16_000)
 
     class Mislabelled(RealDigits):
@@ -110,7 +109,7 @@ def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch)
             return super().forward(z, (labels + 1) % 10)
 
     right, wrong = (
-        evaluate.classification_accuracy(LoadedGenerator(network, normal, 10, None), digits, 0, "cpu")
+        evaluate.measure_classification_accuracy(LoadedGenerator(network, normal, 10, None), digits, 0, "cpu")
         for network in (RealDigits(), Mislabelled())
     )
     assert right["samples"] > 0.9
@@ -119,5 +118,5 @@ def test_what_can_be_learnt_from_samples_is_tested_on_reals(digits, monkeypatch)
 
 
 def test_a_generator_without_classes_has_nothing_to_teach(digits):
-    with pytest.raises(evaluate.InputError, match="--cas: this generator knows no classes"):
-        evaluate.classification_accuracy(LoadedGenerator(RealDigits(), normal, 0, None), digits, 0, "cpu")
+    with pytest.raises(evaluate.InputError, match="--cas: unconditional"):
+        evaluate.measure_classification_accuracy(LoadedGenerator(RealDigits(), normal, 0, None), digits, 0, "cpu")

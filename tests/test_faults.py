@@ -165,7 +165,9 @@ def test_a_damaged_last_checkpoint_is_one_line_with_the_remedy(alone, configure,
     torch.save({"state_dict": {"a": torch.zeros(1000)}, "global_step": 3}, path)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:2000], "zeros": bytes(len(whole)), "empty": b"", "text": b"not this"}[damage])
-    with pytest.raises(InputError, match=rf"^{path}: is no checkpoint, or a damaged one .*ckpt_path=FILE, as .*best"):
+    with pytest.raises(
+        InputError, match=rf"^{path}: not a checkpoint, or a damaged one .*ckpt_path=FILE, such as .*best"
+    ):
         find_start(configure("ckpt_path=last"))
 
 

@@ -1,4 +1,4 @@
-"""Image folders as people have them: splits and classes, what is passed over, and the cache of decoded pixels."""
+"""Image folders as people have them: splits and classes, what is ignored, and the cache of decoded pixels."""
 
 import gc
 import io
@@ -82,14 +82,14 @@ LAYOUTS: dict[str, tuple[Files, dict[str, int], dict[str, int], str]] = {
         {"train/a": 3, "train/b": 2, "test/a": 1, "test/b": 1, "val/a": 4},
         {"a": 3, "b": 2},
         {"a": 1, "b": 1},
-        "passed over: images of val/, as test/ is scored against (4)",
+        "ignored: images of val/, since test/ is used for testing (4)",
     ),
     "unlabeled splits": ({"train": 3, "test": 2}, {"": 3}, {"": 2}, "no classes"),
     "an empty test": (
         {"train/a": 10, "train/b": 2, "test": 0},
         {"a": 9, "b": 2},
         {"a": 1, "b": 0},
-        "passed over: fol",
+        "ignored: fol",
     ),
     "a lone train": ({"train/a": 10, "train/b": 20}, {"a": 9, "b": 18}, {"a": 1, "b": 2}, "every tenth held out"),
     "a lone unlabeled train": ({"train": 20}, {"": 18}, {"": 2}, "no classes"),
@@ -138,38 +138,38 @@ LAYOUTS: dict[str, tuple[Files, dict[str, int], dict[str, int], str]] = {
         {"a": 2, "b/up": Path(".."), "b": 1},
         {"a": 2, "b": 1},
         {},
-        "passed over: links to a folder above (1)",
+        "ignored: links to a folder above (1)",
     ),
     "a link to itself": (
         {"a": 2, "b/me": Path("me"), "b": 1},
         {"a": 2, "b": 1},
         {},
-        "passed over: files that are no",
+        "ignored: files that are not",
     ),
     "hidden and system folders": (
         {"a": 2, "b": 1, ".ipynb_checkpoints": 1, ".git/x": 1, "a/@eaDir": 1, "__MACOSX/a": 1, ".empty": 0},
         {"a": 2, "b": 1},
         {},
-        "passed over: hidden or system names (5)",
+        "ignored: hidden or system names (5)",
     ),
     "hidden and system files": (
         {"a": 2, "b": 1, "a/._000.png": 1, "a/Thumbs.db": "", "desktop.ini": "", ".DS_Store": ""},
         {"a": 2, "b": 1},
         {},
-        "passed over: hidden or system names (4)",
+        "ignored: hidden or system names (4)",
     ),
-    "an empty class": ({"a": 0, "b": 2, "c": 1}, {"b": 2, "c": 1}, {}, "passed over: folders without images (1)"),
+    "an empty class": ({"a": 0, "b": 2, "c": 1}, {"b": 2, "c": 1}, {}, "ignored: folders without images (1)"),
     "a folder of text": (
         {"a": 2, "b": 1, "c/x.txt": "hello"},
         {"a": 2, "b": 1},
         {},
-        "passed over: files that are no images (1), folders without images (1)",
+        "ignored: files that are not images (1), folders without images (1)",
     ),
     "text beside images": (
         {"a": 2, "b": 1, "a/x.txt": "", "x.md": ""},
         {"a": 2, "b": 1},
         {},
-        "passed over: files that are no images (2)",
+        "ignored: files that are not images (2)",
     ),
     "uppercase suffixes": ({"a/x.PNG": 1, "a/y.JPG": encode(kind="JPEG"), "b/z.Png": 1}, {"a": 2, "b": 1}, {}, ""),
     "a name that is not UTF-8": ({"a": 1, "b": 1, os.fsdecode(b"b/caf\xe9.png"): 1}, {"a": 1, "b": 2}, {}, ""),
@@ -183,7 +183,7 @@ LAYOUTS: dict[str, tuple[Files, dict[str, int], dict[str, int], str]] = {
         {".": 4, "labels.csv": "file,label\n000.png,1\n001.png,2\n002.png,1\n"},
         {"1": 2, "2": 1},
         {},
-        "passed over: images without a label (1)",
+        "ignored: images without a label (1)",
     ),
     "metadata.csv beside a folder": (
         {"images": 3, "metadata.csv": "\ufefffile_name,age,class\nimages/000.png,3,y\n001.png,4,x\n002.png,3,y\n"},
@@ -201,12 +201,12 @@ LAYOUTS: dict[str, tuple[Files, dict[str, int], dict[str, int], str]] = {
         {"a": 1, "b": 1, "labels.csv": "id,label\n000,x\n"},
         {"a": 1, "b": 1},
         {},
-        "passed over: label tables",
+        "ignored: label tables",
     ),
     "one image": ({".": 1}, {"": 1}, {}, "1 images"),
     "eight images": ({".": 8}, {"": 8}, {}, "8 images"),
-    "nine images": ({".": 9}, {"": 9}, {}, "9 to train, 0 to test"),
-    "ten images": ({".": 10}, {"": 9}, {"": 1}, "9 to train, 1 to test"),
+    "nine images": ({".": 9}, {"": 9}, {}, "9 for training, 0 for testing"),
+    "ten images": ({".": 10}, {"": 9}, {"": 1}, "9 for training, 1 for testing"),
 }
 
 
@@ -216,7 +216,7 @@ def test_a_folder_holds_the_images_that_a_person_would_count(tmp_path, files, tr
     assert list(count(data, "train").items()) == list(train.items())
     assert list(count(data, "test").items()) == list((test or dict.fromkeys(train, 0)).items())
     assert said in data.summary
-    assert ("passed over" in said) == ("passed over" in data.summary)
+    assert ("ignored" in said) == ("ignored" in data.summary)
     assert "\n" not in data.summary
 
 
@@ -237,7 +237,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
     ),
     "a folder beside splits": ({"train": 2, "test": 2, "more": 1}, "more is beside the splits train and test"),
     "two folders to train": ({"train": 2, "Training": 2, "val": 1}, "Training is beside the splits train and val"),
-    "nothing to train": ({"val/a": 2, "test/a": 2}, "holds test but no train"),
+    "nothing to train": ({"val/a": 2, "test/a": 2}, "has test but no train"),
     "classes in one split only": ({"train/a": 2, "train/b": 2, "test": 2}, "images in .*mine/test have no classes"),
     "a dangling link": ({"a": 2, "b": 1, "b/x.png": Path("gone.png")}, r"b/x\.png: No such file"),
     "a linked image that is itself": ({"a": 2, "b": 1, "b/x.png": Path("x.png")}, r"b/x\.png: Too many levels"),
@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[Files, str]] = {
         {".": 2, "labels.csv": "id,age\n000,1\n"},
         r"labels\.csv needs a column .* it has id, age",
     ),
-    "a table of other images": ({".": 2, "labels.csv": "id,label\nx,1\n"}, "names none of the 2 images"),
+    "a table of other images": ({".": 2, "labels.csv": "id,label\nx,1\n"}, r"labels\.csv lists none of the 2 images"),
     "a table that is no text": ({".": 2, "labels.csv": b"\xff\xfe\x00"}, r"labels\.csv can't be read as a table"),
 }
 

@@ -19,8 +19,8 @@ from gan.penalties import R1
 def trained(configure, monkeypatch, *overrides):
     """Train by train.py, in an empty folder but for a resume, and return the GAN that it made."""
     made = []
-    initialise = GAN.__init__
-    monkeypatch.setattr(GAN, "__init__", lambda self, *a, **k: (made.append(self), initialise(self, *a, **k))[1])
+    initialize = GAN.__init__
+    monkeypatch.setattr(GAN, "__init__", lambda self, *a, **k: (made.append(self), initialize(self, *a, **k))[1])
     cfg = configure("model.generator.width=8", "model.discriminator.width=8", *overrides)
     if not cfg.ckpt_path:
         shutil.rmtree(cfg.run_dir, ignore_errors=True)
@@ -71,7 +71,7 @@ def test_truth_table_of_updates(configure, monkeypatch, n_critic):
     gan = trained(configure, monkeypatch, f"n_critic={n_critic}", "trainer.max_steps=4", "metrics=none")
     one_step = [("discriminator_step", "discriminator")] * n_critic + [("generator_step", "generator")]
     assert events == one_step * 4
-    assert sorted(stepped.values()) == sorted([4 * n_critic, 4])  # one optimiser step an update, none besides
+    assert sorted(stepped.values()) == sorted([4 * n_critic, 4])  # one optimizer step an update, none besides
     assert gan.global_step == 4
     assert gan.images_seen == 4 * n_critic * 64
     assert len({real.sum().item() for real in reals}) == 4 * n_critic  # no reals are used twice

@@ -11,7 +11,7 @@ from gan.errors import InputError
 from gan.priors import normal
 from gan.run.generator import load_generator
 from scripts import generate
-from scripts.generate import choose, draw, find_class, spherical, truncated
+from scripts.generate import choose_latents, draw_truncated, find_class, generate_images, interpolate_spherically
 from tests.helpers import NARROW
 from tests.processes import run_forked
 
@@ -23,8 +23,8 @@ def finished(configure, tmp_path):
 
 
 def drawn(*arguments, **options):
-    *inputs, columns = choose(*arguments, **options)
-    return torch.cat([*draw(*inputs)]), columns
+    *inputs, columns = choose_latents(*arguments, **options)
+    return torch.cat([*generate_images(*inputs)]), columns
 
 
 def generated(monkeypatch, run, *arguments) -> None:
@@ -75,7 +75,7 @@ def test_a_class_is_given_by_its_name_or_its_number():
 
 def test_spherical_steps_keep_the_shell_and_the_ends():
     a, b = torch.randn(2, 3, 64)
-    walk = spherical(a, b, 5).view(3, 5, 64)
+    walk = interpolate_spherically(a, b, 5).view(3, 5, 64)
     torch.testing.assert_close(walk[:, 0], a)
     torch.testing.assert_close(walk[:, -1], b)
     assert walk.norm(dim=2).min() > 0.8 * min(a.norm(dim=1).min(), b.norm(dim=1).min())
@@ -88,10 +88,10 @@ def test_spherical_steps_keep_the_shell_and_the_ends():
         (["--count", "0"], "--count 0: must be at least 1"),
         (["--run", "nowhere"], "nowhere/generator.safetensors: no such file"),
         (["--out", "x"], "--out x: must end in .bmp, .gif, .jpeg"),
-        (["--out", "x.txt"], "or in / for a folder of single files"),
+        (["--out", "x.txt"], "or in / for a folder"),
         (
             ["--count", "20000", "--out", "x.png"],
-            "--count 20000: a sheet holds up to 1000; --out x/ writes single files",
+            "--count 20000: one file holds up to 1000 images; --out x/ writes one file per image",
         ),
         (["--count", "1000000000", "--out", "x/"], "must be at least 1 and at most 1000000"),
         (["--seed", "-1"], "--seed -1: must be at least 0"),
@@ -122,9 +122,9 @@ def test_a_folder_takes_each_image_as_a_file_of_its_own(finished, tmp_path, monk
 
 def test_truncation_redraws_what_lies_beyond_and_keeps_the_rest():
     """Brock et al. 2019: resampled, not clamped, so nothing piles up at the threshold."""
-    plain = truncated(normal, 500, 20, None, torch.Generator().manual_seed(3))
+    plain = draw_truncated(normal, 500, 20, None, torch.Generator().manual_seed(3))
     for threshold in (0.05, 0.5, 2.0):
-        z = truncated(normal, 500, 20, threshold, torch.Generator().manual_seed(3))
+        z = draw_truncated(normal, 500, 20, threshold, torch.Generator().manual_seed(3))
         assert z.abs().max() <= threshold
         assert torch.equal(z[plain.abs() <= threshold], plain[plain.abs() <= threshold])
         assert (z.abs() == threshold).sum() == 0

@@ -98,7 +98,7 @@ def test_names_that_wandb_does_not_take_are_refused_before_the_data_are_read(
 def test_one_id_is_never_that_of_several_runs(named, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
     assert named().logger.id == "abc123"
-    with pytest.raises(InputError, match="WANDB_RUN_ID=abc123: is one run's id, and a multirun starts several"):
+    with pytest.raises(InputError, match="WANDB_RUN_ID=abc123: a multirun starts several runs"):
         named("hydra.mode=MULTIRUN", "+hydra.job.num=0")
     with pytest.raises(InputError, match="a multirun starts several"):
         named("hydra.mode=MULTIRUN", "+hydra.job.num=0", "logger.id=other")
@@ -121,7 +121,7 @@ def test_an_id_is_refused_where_a_run_of_another_cell_has_it(named, monkeypatch,
     leave(tmp_path / "outputs" / "mnist-mlp-bce" / "abc-1", "abc-1")
     monkeypatch.setenv("WANDB_RUN_ID", "abc-1")
     own = f"run_dir={tmp_path}/outputs/mnist-mlp-hinge/abc-1"
-    with pytest.raises(InputError, match=r"WANDB_RUN_ID=abc-1: is the id of the run in .*mnist-mlp-bce"):
+    with pytest.raises(InputError, match=r"WANDB_RUN_ID=abc-1: the run in .*mnist-mlp-bce"):
         named(own)
     assert named(own, "ckpt_path=last").logger.id == "abc-1"
     assert named(f"run_dir={tmp_path}/outputs/mnist-mlp-bce/abc-1").logger.id == "abc-1"

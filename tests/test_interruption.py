@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import train
 from gan.data.datamodule import ImageData
-from gan.errors import Preempted, reason
+from gan.errors import Preempted, find_reason
 from gan.gan import GAN
 from gan.run import build
 from gan.system.signals import SIGNALS, catch_signals
@@ -67,7 +67,7 @@ def run(configure, *overrides, number=0, step=-1, hook=None):
 def test_a_preempted_run_saves_its_last_step_and_ends_as_if_left_alone(configure, tmp_path, number):
     with pytest.raises(Preempted, match=r"preempted at step 14; ckpt_path=.*last.ckpt goes on") as caught:
         run(configure, number=number, step=13)
-    assert reason(caught.value) == str(caught.value)
+    assert find_reason(caught.value) == str(caught.value)
     assert not (tmp_path / "run" / "metrics.json").exists()
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 14
     resumed = run(configure)

@@ -78,7 +78,7 @@ def top_singular_value(weight):
     ],
     ids=["projection", "sngan", "dcgan", "infogan"],
 )
-def test_every_weight_of_a_spectrally_normalised_discriminator_has_norm_one(discriminator):
+def test_every_weight_of_a_spectrally_normalized_discriminator_has_norm_one(discriminator):
     images, labels = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
     for _ in range(300):  # a power iteration each
         discriminator(images, labels)
@@ -100,7 +100,7 @@ def test_residual_discriminators_halve_as_often_as_the_size_asks_for(model, imag
     assert image_size > 32 or len(blocks) == 4
 
 
-def test_the_generator_is_not_spectrally_normalised():
+def test_the_generator_is_not_spectrally_normalized():
     generator, _ = build("projection")
     assert not any(nn.utils.parametrize.is_parametrized(module) for module in generator.modules())
 
@@ -172,11 +172,11 @@ def test_infogan_has_the_layers_of_lucic_et_al():
     assert outputs == [[1024, 6272, 64, 1], [64, 128, 1024, 1]]
 
 
-@pytest.mark.parametrize(("model", "penalised"), [("resnet_gp", True), ("r3gan", True), ("dcgan", False)])
-def test_critics_made_for_penalties_have_no_normalisation(model, penalised):
+@pytest.mark.parametrize(("model", "penalized"), [("resnet_gp", True), ("r3gan", True), ("dcgan", False)])
+def test_critics_made_for_penalties_have_no_normalization(model, penalized):
     _, discriminator = build(model)
     norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
-    assert any(isinstance(m, norms) for m in discriminator.modules()) != penalised
+    assert any(isinstance(m, norms) for m in discriminator.modules()) != penalized
 
 
 def test_r3gan_starts_as_if_its_blocks_were_not_there():

@@ -52,7 +52,7 @@ def data(pictures, **options) -> Folder:
 def test_a_classifier_of_ones_own_images_is_trained_once_and_knows_them(pictures, tmp_path, monkeypatch):
     images = data(pictures)
     first = own_classifier(images, cache_dir=str(tmp_path))
-    monkeypatch.setattr(own, "fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(own, "fit_classifier", lambda *_, **__: pytest.fail("trained again"))
     second = own_classifier(data(pictures), cache_dir=str(tmp_path))
     assert first.sha256 == second.sha256
     assert (first.name, first.resize, first.num_features) == ("own classifier", "28 px RGB, bilinear antialiased", 16)
@@ -64,8 +64,8 @@ def test_a_classifier_of_ones_own_images_is_trained_once_and_knows_them(pictures
 
 def test_other_images_get_a_classifier_of_their_own(pictures, tmp_path, monkeypatch):
     names = []
-    fit = own.fit
-    monkeypatch.setattr(own, "fit", lambda *a, **k: (names.append(a), fit(*a, **k | {"epochs": 1}))[1])
+    fit = own.fit_classifier
+    monkeypatch.setattr(own, "fit_classifier", lambda *a, **k: (names.append(a), fit(*a, **k | {"epochs": 1}))[1])
     images = data(pictures)
     own_classifier(images, cache_dir=str(tmp_path))
     images.splits["train"].known_fingerprint = "another"
@@ -81,7 +81,7 @@ def test_unlabeled_images_are_told_apart_by_the_way_they_are_turned(pictures, tm
     extractor = own_classifier(images, cache_dir=str(tmp_path))
     features, logits = extractor(images.splits["test"].images)
     assert (features.shape[1], logits.shape[1], extractor.knows_classes) == (16, 4, False)
-    turned, turns = own.rotate(images.splits["train"].images[:2])
+    turned, turns = own.rotate_images(images.splits["train"].images[:2])
     assert torch.equal(turned[2:4], images.splits["train"].images[:2].rot90(1, (2, 3)))
     assert turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
@@ -168,7 +168,7 @@ def test_the_recipe_compares_at_an_equal_budget(configure):
     [
         (["nowhere"], "error: data.root=nowhere: no such folder"),
         (["data=folder"], "error: data.root: must be given"),
-        (["data=mnist_5k", "data.channels=2"], "error: data.channels=2: must be 1 (grey) or 3 (RGB)"),
+        (["data=mnist_5k", "data.channels=2"], "error: data.channels=2: must be 1 (gray) or 3 (RGB)"),
     ],
 )
 def test_a_look_at_nothing_is_one_line(tmp_path, arguments, line):

@@ -6,7 +6,7 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.models import dcgan
-from gan.penalties import DRAGAN, R1, R2, GradientPenalty, gradients
+from gan.penalties import DRAGAN, R1, R2, GradientPenalty, compute_gradients
 
 SHAPES = [(1, 1, 8, 8), (5, 1, 28, 28), (3, 3, 32, 32), (7, 2, 4, 4)]
 
@@ -120,7 +120,7 @@ def test_penalties_run_in_float32_under_autocast():
     critic = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
     wrapped = lambda images, labels: critic(images).squeeze(1)  # noqa: E731
     with torch.autocast("cpu", torch.bfloat16):
-        assert gradients(wrapped, torch.zeros(2, 1, 4, 4), None).dtype == torch.float32
+        assert compute_gradients(wrapped, torch.zeros(2, 1, 4, 4), None).dtype == torch.float32
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan")])

@@ -13,13 +13,13 @@ import yaml
 from PIL import Image
 
 import train
-from gan.report.page import page
-from gan.report.settings import importance, varying
-from gan.report.statistics import table
+from gan.report.page import render_page
+from gan.report.settings import compute_importance, find_varying_settings
+from gan.report.statistics import build_table
 from gan.run.display import format_score
 from gan.run.record import find_runs
 from gan.system import wandb_server
-from scripts.report import publish
+from scripts.report import create_wandb_report
 from tests.helpers import NARROW, PROTOCOL, run_command
 from tests.processes import run_forked
 
@@ -55,7 +55,7 @@ def folder(tmp_path):
 
 
 def read(folder) -> str:
-    return page(find_runs([folder]), str(folder))
+    return render_page(find_runs([folder]), str(folder))
 
 
 class Tables(HTMLParser):
@@ -120,7 +120,7 @@ def test_a_headline_stays_short(folder):
 
 def test_the_table_of_cells_is_gan_comparisons(folder):
     leave(folder, math.inf, loss="hinge", seed=3, course=False)
-    expected = table(find_runs([folder]), "fid")
+    expected = build_table(find_runs([folder]), "fid")
     shown = rows(read(folder), "Cells")
     assert len(shown) == len(expected) == 4
     for row, (_, other) in zip(shown, expected.iterrows(), strict=True):
@@ -164,8 +164,8 @@ def test_a_run_that_left_little_or_diverged_is_shown_as_far_as_it_goes(tmp_path)
     text = read(tmp_path)
     assert "has the lowest FID: 5.00 with one seed.</h1>" in text
     assert "It is the only cell; there is no other." in text
-    assert "None of these runs kept samples." in text
-    assert "None of these runs kept evaluations" in text
+    assert "None of these runs saved samples." in text
+    assert "None of these runs has evaluations" in text
     assert "No setting differs between these runs but the seed." in text
     leave(tmp_path, math.inf, loss="wgan", course=False)
     text = read(tmp_path)
@@ -219,9 +219,9 @@ def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(
         lr, note = (1e-4, 1e-3)[i % 2], "abc"[i % 3]
         leave(tmp_path, 5.0 + 5 * (i % 2) + i / 100, loss=("bce", "hinge")[i // 12], seed=i, lr=lr, note=note)
     runs = find_runs([tmp_path])
-    told = varying(runs)
+    told = find_varying_settings(runs)
     assert list(told) == ["choices.loss", "lr", "note"]
-    shares = importance(told, [run.scores["fid"] for run in runs])
+    shares = compute_importance(told, [run.scores["fid"] for run in runs])
     assert next(iter(shares)) == "lr"
     assert shares["lr"] > 0.9
     text = read(tmp_path)
@@ -314,7 +314,7 @@ def test_names_are_text_whatever_they_hold(tmp_path):
                     note=name,
                     protocol=protocol,
                 )
-        text = page(find_runs([folder]), names[1])
+        text = render_page(find_runs([folder]), names[1])
         tags.append((sorted(Tags(text).tags), Tags(text).attributes))
     assert tags[0] == tags[1]
     assert "&lt;script&gt;alert(1)&lt;" in text
@@ -329,7 +329,7 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
         train.train(configure(*small, f"loss={loss}", f"run_dir={tmp_path}/{loss}"))
     train.train(configure(*small, "metrics=classifier", "metrics.n_fakes=300", "objective=fid_300"))
     capsys.readouterr()
-    publish("test-report", None)
+    create_wandb_report("test-report", None)
     url = capsys.readouterr().out.split()[-1]
     (report,) = (found for found in wandb.Api().reports(wandb_server.with_entity("test-report")) if found.id in url)
     grids = [block for block in report.spec["blocks"] if block["type"] == "panel-grid"]

@@ -90,13 +90,13 @@ def test_images_outside_their_range_are_an_error(value):
     scorer = Scorer(Pixels(), load_digits(), n_fakes=200)
     images = torch.zeros(20, 1, 28, 28)
     images[3, 0, 2, 1] = value
-    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[-1, 1\]"):
         scorer.update(images, torch.zeros(20))
 
 
 def test_an_unconditional_generator_is_not_asked_for_classes():
     scorer = Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=200, conditional=False)
-    scores = scorer.score(RealDigits(), latents().batches())
+    scores = scorer.score(RealDigits(), latents().build_loader())
     assert "conditional_accuracy" not in scores
     assert scores["class_distance"] < 0.1
 
@@ -113,8 +113,8 @@ class TestCache:
             scorer.measure_reals()
         assert (first.extractor.seen, second.extractor.seen) == (1200, 0)
         assert first.floor == second.floor
-        for name, value in vars(first.reference).items():
-            kept = getattr(second.reference, name)
+        for name, value in vars(first.real_statistics).items():
+            kept = getattr(second.real_statistics, name)
             assert torch.equal(kept, value) if isinstance(value, torch.Tensor) else kept == value
         fakes, labels = load_digits().splits["train"].images[:300], torch.zeros(300, dtype=torch.long)
         assert scored(first, fakes, labels) == scored(second, fakes, labels)
@@ -152,7 +152,7 @@ class TestCache:
         scorer = self.scorer(tmp_path)
         scorer.measure_reals()
         assert scorer.extractor.seen > 0
-        assert real_statistics.kept(path) is not None
+        assert real_statistics.load_statistics(path) is not None
         assert len(path.read_bytes()) == len(whole)
 
     def test_two_processes_may_fill_it_at_once(self, tmp_path):
@@ -160,14 +160,14 @@ class TestCache:
             floors = pool.map(fill, [tmp_path] * 3)
         assert floors[0] == floors[1] == floors[2]
         (path,) = tmp_path.iterdir()
-        assert real_statistics.kept(path) is not None
+        assert real_statistics.load_statistics(path) is not None
 
     def test_a_folder_that_cannot_be_written_costs_only_time(self, tmp_path, caplog):
         (tmp_path / "file").write_text("no folder")
         scorer = self.scorer(tmp_path / "file")
         scorer.measure_reals()
         assert scorer.floor
-        assert "statistics of the real images are not kept" in caplog.text
+        assert "statistics of the real images are not cached" in caplog.text
 
 
 def fill(folder):
@@ -200,7 +200,7 @@ def share(rank, world, address, folder, results):
     if world > 1:
         processes.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
     scorer = Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=2300, cache_dir=folder)
-    scores = scorer.score(RealDigits(), latents(2300).batches(rank=rank, world=world))
+    scores = scorer.score(RealDigits(), latents(2300).build_loader(rank=rank, world=world))
     results.put((world, rank, scores))
     if world > 1:
         processes.destroy_process_group()
@@ -227,10 +227,10 @@ def test_two_processes_score_as_one_does(tmp_path):
 
 @pytest.mark.parametrize(("n", "world"), [(2300, 1), (2300, 2), (2300, 3), (30, 4), (500, 2)])
 def test_processes_share_out_all_samples_and_none_goes_without(n, world):
-    shares = [list(latents(n).batches(rank=rank, world=world)) for rank in range(world)]
+    shares = [list(latents(n).build_loader(rank=rank, world=world)) for rank in range(world)]
     assert all(shares)
     every = torch.cat([z for share in shares for z, _ in share])
-    whole = torch.cat([z for z, _ in latents(n).batches()])
+    whole = torch.cat([z for z, _ in latents(n).build_loader()])
     assert torch.equal(every.sort(0).values, whole.sort(0).values)
 
 
@@ -258,8 +258,8 @@ def test_a_few_samples_are_scored_in_parts_and_as_many_as_the_floor_has_not_agai
     test = scorer.reals
     scored(scorer, test.images[:200], test.labels[:200])
     assert (scorer.n_floor, scorer.compute_at_floor()) == (200, {})
-    scorer.n_floor, parts, of_part = 60, [], scorer.scores
-    scorer.scores = lambda part: (parts.append(part.features), of_part(part))[1]
+    scorer.n_floor, parts, of_part = 60, [], scorer.compute_scores
+    scorer.compute_scores = lambda part: (parts.append(part.features), of_part(part))[1]
     scorer.compute_at_floor()
     assert [len(part) for part in parts] == [60] * 3
     assert len(torch.cat(parts).unique(dim=0)) == 180
@@ -280,5 +280,5 @@ def test_an_unconditional_run_shares_the_floor_and_refuses_a_classifier_of_other
     other = load_digits()
     for images in other.splits.values():
         images.images = 255 - images.images.flip(2)
-    with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was made for other images"):
+    with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was trained on other images"):
         Scorer(Classifier(weights_path="mnist"), other, n_fakes=200, conditional=False).measure_reals()

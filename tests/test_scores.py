@@ -8,15 +8,25 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from gan.metrics.manifold import manifold_scores, radii
-from gan.metrics.memorization import copying, nearest
-from gan.metrics.scores import Outputs, Reference, few, frechet, inception_score, kernel, scores
+from gan.metrics.manifold import compute_manifold_scores, compute_radii
+from gan.metrics.memorization import estimate_copying, find_nearest
+from gan.metrics.scores import (
+    ExtractorOutputs,
+    RealStatistics,
+    compute_fid,
+    compute_inception_score,
+    compute_kid,
+    compute_scores,
+    name_fid,
+)
 
 
-def reference(features: Tensor, class_shares: Tensor | None = None) -> Reference:
+def reference(features: Tensor, class_shares: Tensor | None = None) -> RealStatistics:
     features = features.double()
     shares = class_shares if class_shares is not None else torch.full((10,), 0.1)
-    return Reference(len(features), features.sum(0), features.T @ features, features, radii(features), shares.double())
+    return RealStatistics(
+        len(features), features.sum(0), features.T @ features, features, compute_radii(features), shares.double()
+    )
 
 
 def exact_gaussian(n: int, mean: Tensor, variance: Tensor) -> Tensor:
@@ -32,7 +42,7 @@ def test_fid_equals_the_closed_form_for_gaussians(d):
     a, b, m = (torch.rand(d, dtype=torch.float64) + 0.1 for _ in range(3))
     reals, fakes = exact_gaussian(2 * d, torch.zeros_like(m), a), exact_gaussian(2 * d, m, b)
     expected = m.square().sum() + (a.sqrt() - b.sqrt()).square().sum()
-    assert frechet(fakes, reference(reals)) == pytest.approx(expected.item(), rel=1e-4)
+    assert compute_fid(fakes, reference(reals)) == pytest.approx(expected.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("d", [8, 64, 256])
@@ -43,7 +53,7 @@ def test_fid_equals_the_definition_with_the_matrix_root_of_scipy(d):
     root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
     distance = ((a.mean(0) - b.mean(0)) ** 2).sum().item()
     expected = distance + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
-    assert frechet(b, reference(a)) == pytest.approx(expected, rel=1e-6)
+    assert compute_fid(b, reference(a)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_kid_equals_brute_force():
@@ -56,33 +66,33 @@ def test_kid_equals_brute_force():
 
     same = sum(k(x[i], x[j]) for x in (reals, fakes) for i in range(n) for j in range(n) if i != j)
     across = sum(k(x, y) for x in reals for y in fakes)
-    assert kernel(fakes, reference(reals)) == pytest.approx(same / (n * (n - 1)) - 2 * across / n**2, rel=1e-9)
+    assert compute_kid(fakes, reference(reals)) == pytest.approx(same / (n * (n - 1)) - 2 * across / n**2, rel=1e-9)
 
 
 def test_kid_over_subsets_comes_near_the_whole_and_is_the_same_each_time():
     reals, fakes = torch.randn(3000, 4).double(), torch.randn(3000, 4).double() + 0.3
-    first, again = (kernel(fakes, reference(reals)) for _ in range(2))
+    first, again = (compute_kid(fakes, reference(reals)) for _ in range(2))
     assert first == again
     one = reference(reals[:1500])
-    assert first == pytest.approx(kernel(fakes[:1500], one), rel=0.2)
+    assert first == pytest.approx(compute_kid(fakes[:1500], one), rel=0.2)
 
 
 def test_kid_of_one_distribution_is_zero_on_average():
-    distances = [kernel(torch.randn(100, 4).double(), reference(torch.randn(100, 4))) for _ in range(50)]
+    distances = [compute_kid(torch.randn(100, 4).double(), reference(torch.randn(100, 4))) for _ in range(50)]
     assert abs(np.mean(distances)) < 3 * np.std(distances) / math.sqrt(50)
 
 
 def test_inception_score_is_the_exponential_of_the_mean_divergence():
     """Certain, balanced classes give their number; a certain single class gives 1; a huge gap between logits no NaN."""
     certain = 200.0 * torch.nn.functional.one_hot(torch.arange(2000) % 10, 10).float()
-    assert inception_score(certain) == pytest.approx(10, rel=0.05)  # splits of 200 are not quite balanced
-    assert inception_score(certain[:1].expand(200, 10)) == pytest.approx(1)
+    assert compute_inception_score(certain) == pytest.approx(10, rel=0.05)  # splits of 200 are not quite balanced
+    assert compute_inception_score(certain[:1].expand(200, 10)) == pytest.approx(1)
     p = torch.tensor([0.7, 0.3])
     logits = p.log().expand(100, 2)
-    assert inception_score(logits) == pytest.approx(1)
+    assert compute_inception_score(logits) == pytest.approx(1)
     pairs = torch.stack([p, p.flip(0)]).log().repeat(5000, 1)
     expected = math.exp(0.7 * math.log(1.4) + 0.3 * math.log(0.6))
-    assert inception_score(pairs) == pytest.approx(expected, rel=1e-3)
+    assert compute_inception_score(pairs) == pytest.approx(expected, rel=1e-3)
 
 
 def test_inception_score_equals_the_definition_on_each_split():
@@ -92,7 +102,7 @@ def test_inception_score_equals_the_definition_on_each_split():
         shuffled = logits[torch.randperm(500)]
     parts = [part.softmax(1) for part in shuffled.chunk(10)]
     divergences = [(p * (p / p.mean(0)).log()).sum(1).mean() for p in parts]
-    assert inception_score(logits) == pytest.approx(np.mean([math.exp(d) for d in divergences]), rel=1e-9)
+    assert compute_inception_score(logits) == pytest.approx(np.mean([math.exp(d) for d in divergences]), rel=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -111,43 +121,45 @@ def test_precision_recall_density_and_coverage_equal_their_definitions(k):
         "density": sum(d[i][j] < of_reals[j] for i in range(50) for j in range(60)) / (k * 50),
         "coverage": np.mean([any(d[i][j] < of_reals[j] for i in range(50)) for j in range(60)]),
     }
-    assert torch.allclose(radii(reals, k), torch.tensor(of_reals).double())
-    assert manifold_scores(reals, radii(reals, k), fakes, k) == pytest.approx(expected)
+    assert torch.allclose(compute_radii(reals, k), torch.tensor(of_reals).double())
+    assert compute_manifold_scores(reals, compute_radii(reals, k), fakes, k) == pytest.approx(expected)
 
 
 def test_neighbours_are_the_same_when_the_distances_come_in_parts():
     reals, fakes = torch.randn(2300, 4).double(), torch.randn(1700, 4).double()
     distances = torch.cdist(fakes, reals)
     real_radii = torch.cdist(reals, reals).kthvalue(6).values
-    measured = manifold_scores(reals, radii(reals), fakes)
+    measured = compute_manifold_scores(reals, compute_radii(reals), fakes)
     assert measured["precision"] == pytest.approx((distances < real_radii).any(1).double().mean().item())
     assert measured["coverage"] == pytest.approx((distances < real_radii).any(0).double().mean().item())
 
 
-def outputs(n: int = 100, d: int = 4, labels: Tensor | None = None) -> Outputs:
+def outputs(n: int = 100, d: int = 4, labels: Tensor | None = None) -> ExtractorOutputs:
     labels = torch.arange(n) % 10 if labels is None else labels
-    return Outputs(torch.randn(n, d), 9.0 * torch.nn.functional.one_hot(labels, 10).float(), labels)
+    return ExtractorOutputs(torch.randn(n, d), 9.0 * torch.nn.functional.one_hot(labels, 10).float(), labels)
 
 
 def test_conditional_accuracy_counts_the_classes_asked_for():
     made = outputs()
     asked = torch.where(torch.arange(100) < 50, 9 - made.labels, made.labels)
-    measured = scores(Outputs(made.features, made.logits, asked), reference(torch.randn(50, 4)), knows_classes=True)
+    measured = compute_scores(
+        ExtractorOutputs(made.features, made.logits, asked), reference(torch.randn(50, 4)), knows_classes=True
+    )
     assert measured["conditional_accuracy"] == pytest.approx(0.5)
 
 
 def test_class_distance_is_half_the_sum_of_differences_of_shares():
     reals = reference(torch.randn(50, 4), torch.tensor([0.2, 0.2, *[0.075] * 8]))
-    measured = scores(outputs(labels=torch.zeros(100, dtype=torch.long)), reals, knows_classes=True)
+    measured = compute_scores(outputs(labels=torch.zeros(100, dtype=torch.long)), reals, knows_classes=True)
     assert measured["class_distance"] == pytest.approx(0.8)
-    assert scores(outputs(), reals, knows_classes=True)["class_distance"] == pytest.approx(0.2)
+    assert compute_scores(outputs(), reals, knows_classes=True)["class_distance"] == pytest.approx(0.2)
 
 
 def test_an_extractor_without_classes_judges_none():
-    measured = scores(outputs(), reference(torch.randn(50, 4)), knows_classes=False)
+    measured = compute_scores(outputs(), reference(torch.randn(50, 4)), knows_classes=False)
     assert set(measured) == {"fid", "kid", "precision", "recall", "density", "coverage", "inception_score"}
-    features_only = Outputs(torch.randn(100, 4), None, torch.zeros(100))
-    assert "inception_score" not in scores(features_only, reference(torch.randn(50, 4)), knows_classes=False)
+    features_only = ExtractorOutputs(torch.randn(100, 4), None, torch.zeros(100))
+    assert "inception_score" not in compute_scores(features_only, reference(torch.randn(50, 4)), knows_classes=False)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -156,16 +168,16 @@ def test_what_is_not_finite_is_an_error(part, value):
     made = outputs()
     getattr(made, part)[3, 2] = value
     with pytest.raises(ValueError, match="not finite"):
-        scores(made, reference(torch.randn(50, 4)), knows_classes=True)
+        compute_scores(made, reference(torch.randn(50, 4)), knows_classes=True)
 
 
 def test_one_image_over_and_over_is_scored_as_what_it_is():
     """No recall, an Inception Score of 1, every class but one missing; FID that of a point."""
     reals = reference(torch.randn(500, 4))
-    constant = Outputs(
+    constant = ExtractorOutputs(
         torch.zeros(100, 4), torch.zeros(100, 10).index_fill(1, torch.tensor([3]), 9.0), torch.zeros(100)
     )
-    measured = scores(constant, reals, knows_classes=True)
+    measured = compute_scores(constant, reals, knows_classes=True)
     covariance = torch.cov(reals.features.T)
     expected = reals.features.mean(0).square().sum() + covariance.trace()
     assert measured["fid"] == pytest.approx(expected.item(), rel=1e-6)
@@ -179,7 +191,7 @@ def test_fewer_samples_than_features_still_give_the_distance_of_their_covariance
     means = (a.mean(0) - b.mean(0)).square().sum()
     singular = torch.linalg.svdvals(np_root(a) @ np_root(b)).sum()  # tr sqrt(A B) = the nuclear norm of sqrt A sqrt B
     expected = means + torch.cov(a.T).trace() + torch.cov(b.T).trace() - 2 * singular
-    assert frechet(b, reference(a)) == pytest.approx(expected.item(), rel=1e-4)
+    assert compute_fid(b, reference(a)) == pytest.approx(expected.item(), rel=1e-4)
 
 
 def np_root(x: Tensor) -> Tensor:
@@ -191,18 +203,20 @@ def test_scoring_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
     made, reals = outputs(), reference(torch.randn(50, 4))
     state = torch.get_rng_state()
-    assert scores(made, reals, knows_classes=True) == scores(made, reals, knows_classes=True)
+    assert compute_scores(made, reals, knows_classes=True) == compute_scores(made, reals, knows_classes=True)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("n", "suffix"), [(200, "_200"), (2000, "_2k"), (9999, "_9999"), (10_000, ""), (50_000, "")])
-def test_a_distance_of_few_samples_says_so(n, suffix):
-    assert few(n) == suffix
+@pytest.mark.parametrize(
+    ("n", "name"), [(200, "fid_200"), (2000, "fid_2k"), (9999, "fid_9999"), (10_000, "fid"), (50_000, "fid")]
+)
+def test_a_fid_of_few_samples_has_their_number_in_its_name(n, name):
+    assert name_fid(n) == name
 
 
 def test_nearest_finds_what_loops_find():
     queries, bank = torch.randn(30, 5), torch.randn(40, 5)
-    distances, indices = nearest(queries, bank)
+    distances, indices = find_nearest(queries, bank)
     table = [[float((q - b).norm()) for b in bank.double()] for q in queries.double()]
     assert distances.tolist() == pytest.approx([min(row) for row in table])
     assert indices.tolist() == [row.index(min(row)) for row in table]
@@ -212,6 +226,6 @@ def test_copying_is_the_share_of_pairs_in_which_the_fake_is_nearer():
     fakes, held_out = torch.rand(30).double(), torch.rand(20).double()
     fakes[:5] = held_out[:5]
     wins = sum(1.0 if f < h else 0.5 if f == h else 0.0 for f in fakes.tolist() for h in held_out.tolist())
-    assert copying(fakes, held_out) == pytest.approx(wins / 600)
-    assert copying(held_out, held_out) == pytest.approx(0.5)
-    assert copying(torch.zeros(10).double(), held_out) == 1
+    assert estimate_copying(fakes, held_out) == pytest.approx(wins / 600)
+    assert estimate_copying(held_out, held_out) == pytest.approx(0.5)
+    assert estimate_copying(torch.zeros(10).double(), held_out) == 1

@@ -45,12 +45,12 @@ def test_a_run_that_is_just_writing_its_scores_has_not_ended(tmp_path):
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "overrides.yaml").write_text("[seed=0]", encoding="utf-8")
     (run / "metrics.json").write_text('{"scores": {"fi', encoding="utf-8")
-    assert [row["state"] for row in sweep_state.rows(tmp_path)] == ["not finished"]
+    assert [row["state"] for row in sweep_state.read_runs(tmp_path)] == ["not finished"]
 
 
 def test_a_folder_without_runs_and_a_table_that_cannot_be_written_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["sweep_state.py", str(tmp_path)])
-    with pytest.raises(SystemExit, match="no runs below"):
+    with pytest.raises(SystemExit, match="no runs"):
         sweep_state.main()
     (tmp_path / "0" / ".hydra").mkdir(parents=True)
     (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("[]", encoding="utf-8")

@@ -19,11 +19,11 @@ from wandb.proto import wandb_internal_pb2
 import train
 from gan import tracking
 from gan.metrics.protocol import hash_protocol
-from gan.report.page import page
-from gan.report.statistics import table
+from gan.report.page import render_page
+from gan.report.statistics import build_table
 from gan.run.record import build_run, find_runs, group_by_cell, group_by_protocol, read_history
 from gan.system import wandb_server
-from scripts.report import publish
+from scripts.report import create_wandb_report
 from tests.helpers import NARROW
 from tests.stub import KEY, WANDB, Recorder
 
@@ -158,7 +158,7 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
     (part,) = group_by_protocol(build_run(*found) for found in wandb_server.scored_runs(project)).values()
     local = group_by_protocol(find_runs([tmp_path]))
     assert list(local) == list(group_by_protocol(part))
-    rows = table(part, "fid_200").set_index("cell")
+    rows = build_table(part, "fid_200").set_index("cell")
     assert rows.loc["mnist_5k-mlp-bce", "n"] == 2
     for local_run in next(iter(local.values())):
         same = next(run for run in part if run.config["seed"] == local_run.config["seed"])
@@ -330,8 +330,8 @@ def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, m
             machine = urlsplit(recorder.url).netloc
             (offline / ".netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
         train.train(configure(*SMALL, "trainer.max_steps=2"))
-        (offline / "run" / "report.html").write_text(page(find_runs([offline]), "runs"))
-        publish("gan-sweeps", None)
+        (offline / "run" / "report.html").write_text(render_page(find_runs([offline]), "runs"))
+        create_wandb_report("gan-sweeps", None)
         wandb.teardown()
     files = [path for path in offline.rglob("*") if path.is_file() and path.name != ".netrc"]
     assert {".ckpt", ".yaml", ".json", ".log", ".wandb", ".html"} <= {path.suffix for path in files}

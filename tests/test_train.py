@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import train
 from gan.callbacks.evaluation import Evaluation
-from gan.errors import InputError, reason
+from gan.errors import InputError, find_reason
 from gan.gan import GAN
 from gan.run.generator import load_generator
 from gan.run.outputs import get_objectives
@@ -122,7 +122,7 @@ def test_bad_input_is_refused_before_training(configure, monkeypatch, overrides,
     monkeypatch.setattr(GAN, "training_step", lambda *_: pytest.fail("training began"))
     with pytest.raises((InputError, InstantiationException, MisconfigurationException)) as caught:
         train.train(configure("model=dcgan", *overrides))
-    assert re.search(message, reason(caught.value))
+    assert re.search(message, find_reason(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What happens beside training: scores, sample grids, monitors, and an end before its time."""
+"""Callbacks of training: evaluation, sample grids, monitors, checkpoints, interruption."""

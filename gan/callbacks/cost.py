@@ -1,4 +1,4 @@
-"""What a model costs: its parameters, and the floating-point operations of a training step."""
+"""The cost of a model: its parameters and the floating-point operations of a training step."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from gan.system.console import plain_console
 
 
 class FlopCounter(TorchDispatchMode):
-    """Adds up the operations of all that runs inside it, by PyTorch's own formulas; gradients of gradients too.
+    """Counts the operations of everything that runs inside it, double backward included, by PyTorch's formulas.
 
-    PyTorch's FlopCounterMode hangs hooks into modules, which torch.autograd.grad does not bear.
+    PyTorch's FlopCounterMode registers module hooks, which fail under torch.autograd.grad.
     """
 
     total = 0
@@ -28,10 +28,10 @@ class FlopCounter(TorchDispatchMode):
 
 
 class Cost(RunCallback):
-    """Counts trainable parameters and, over the first steps, operations; prints them and puts them into W&B's summary.
+    """Counts trainable parameters and the operations of the first steps, prints them, and logs them in W&B's summary.
 
-    `flops_per_step` is the matrix products' and convolutions' of one generator step with all its discriminator
-    updates, forward and backward, a multiply-add as two; the mean over as many steps as a lazy penalty's interval.
+    `flops_per_step` counts matrix products and convolutions, forward and backward, in one step with all its updates of
+    D, a multiply-add as two operations. It is a mean over as many steps as the longest interval of a penalty.
     """
 
     counting = False
@@ -66,7 +66,7 @@ class Cost(RunCallback):
         self.stop_counting()
 
     def stop_counting(self) -> None:
-        """Leave the dispatch mode, which would slow all that follows in this process, and count it."""
+        """Leave the dispatch mode, which would slow down everything that follows in this process."""
         if self.counting:
             self.counter.__exit__(None, None, None)
             self.counting = False

@@ -1,4 +1,4 @@
-"""What happens beside training: scores, sample grids, throughput, and a guard against divergence."""
+"""Evaluation during training: scores, their history, and the best checkpoint."""
 
 import json
 import logging
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class Evaluation(RunCallback):
-    """Scores the validation samples and logs the scores, the best objective so far among them as `{objective}_best`.
+    """Scores samples at each validation, and logs the scores and the lowest objective so far, `{objective}_best`.
 
-    `scores` holds the last ones. The objective is FID, by its name at this number of fakes, or kid; without a scorer
-    there is nothing to score, and it must be None. In the run's `folder` each evaluation adds a line of JSON to
-    history.jsonl, and the best so far leaves its state as checkpoints/best.ckpt; a run that is resumed with another
-    objective or protocol begins to look for its best anew.
-    Raises InputError for another objective, Diverged for samples that are not finite.
+    `scores` holds the last scores. The objective is FID, by its name for this number of fakes (fid, fid_2k), or kid,
+    and None without a scorer. Each evaluation adds a line to history.jsonl in the run's `folder`, and the best one so
+    far is saved as checkpoints/best.ckpt. A run that is resumed with another objective or protocol starts its search
+    for the best anew.
+    Raises InputError for any other objective, and Diverged for samples that are not finite.
     """
 
     def __init__(self, scorer: Scorer | None, *, objective: str | None, folder: Path | None = None) -> None:
@@ -47,7 +47,7 @@ class Evaluation(RunCallback):
             self.scorer.measure_reals(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started, self.training = time.monotonic() - self.run.seconds, True  # after the seconds before a resume
+        self.started, self.training = time.monotonic() - self.run.seconds, True  # time before a resume counts
         if self.folder and trainer.is_global_zero:
             truncate_history(self.folder / HISTORY, trainer.global_step)
 
@@ -55,7 +55,7 @@ class Evaluation(RunCallback):
         self.run.seconds, self.training = self.elapsed(), False
 
     def elapsed(self) -> float:
-        """Return the seconds of training up to now, its evaluations and the time before a resume included."""
+        """Return the seconds of training so far, with evaluations and the time before a resume."""
         return time.monotonic() - self.started if self.training else self.run.seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,7 +83,7 @@ class Evaluation(RunCallback):
         axes = {"step": self.run.evaluated_at, "images_seen": int(pl_module.images_seen), "seconds": self.elapsed()}
         pl_module.log_dict(self.scores | {name: float(value) for name, value in axes.items()})
         if self.folder and trainer.is_global_zero:
-            truncate_history(self.folder / HISTORY, trainer.global_step - 1)  # killed as it ended, a run scores again
+            truncate_history(self.folder / HISTORY, trainer.global_step - 1)  # a resume may repeat this step
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(axes | self.scores) + "\n")
 
@@ -92,13 +92,13 @@ class Evaluation(RunCallback):
             trainer.save_checkpoint(self.folder / BEST)
 
     def record_divergence(self, reason: str) -> None:
-        """Make inf the run's objective."""
+        """Set the run's objective to inf."""
         log.warning("diverged: %s", reason)
         self.run.diverged, self.run.seconds, self.training = True, self.elapsed(), False
         self.scores |= {self.objective: math.inf, f"{self.objective}_best": self.best} if self.objective else {}
 
     def measure(self) -> str:
-        """Return what `best` is the best of: the objective and its protocol."""
+        """Return the objective and the protocol by which `best` is the best."""
         return f"{self.objective}, protocol {hash_protocol(self.scorer.protocol)}" if self.scorer else ""
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Evaluation(RunCallback):
 
 
 def truncate_history(path: Path, step: int) -> None:
-    """Drop the evaluations after a step from a history: the run, resumed from that step, makes them again."""
+    """Remove evaluations after a step, and a half-written last line, from a history: a resumed run repeats them."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     if kept != lines:

@@ -1,4 +1,4 @@
-"""The state of training, saved often enough that a killed run loses little."""
+"""last.ckpt: the latest state of training, from which a run that was killed resumes."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from gan.errors import InputError
 
 
 class LastCheckpoint(Callback):
-    """Saves the state of training to `path` after each evaluation and, between them, every `every_n_steps` steps.
+    """Saves the state of training to `path` after each evaluation and every `every_n_steps` steps between them.
 
-    A run that is killed loses the steps since then.
+    A run that is killed loses the steps since the last save. Raises InputError for `every_n_steps` below 1.
     """
 
     def __init__(self, path: str, *, every_n_steps: int | None = None) -> None:
@@ -29,7 +29,7 @@ class LastCheckpoint(Callback):
 
 
 def evaluates_next(trainer: Trainer) -> bool:
-    """Whether the step that ends is followed by an evaluation; a run resumed from before it would skip it."""
+    """Return whether an evaluation follows this step: a checkpoint before it would resume without that evaluation."""
     interval = trainer.val_check_batch
     by_steps = trainer.check_val_every_n_epoch is None and isinstance(interval, int)
     return by_steps and trainer.global_step % interval == 0

@@ -1,4 +1,4 @@
-"""Speed and sanity of training: throughput, and a guard against divergence."""
+"""Monitors of training: throughput and divergence."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from gan.errors import Diverged
 
 
 class Throughput(Callback):
-    """Logs generator_steps, images_seen (reals shown to the discriminator) and images_per_second of training."""
+    """Logs generator_steps, images_seen (real images shown to D) and images_per_second, evaluations excluded."""
 
     def __init__(self) -> None:
         self.since, self.seen = 0.0, 0
@@ -34,7 +34,7 @@ class Throughput(Callback):
 
 
 class DivergenceGuard(Callback):
-    """Raises Diverged when a loss is no longer finite, looked at every `log_every_n_steps`."""
+    """Raises Diverged when a loss is not finite; checks every `log_every_n_steps`."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step % trainer.log_every_n_steps == 0:

@@ -1,4 +1,4 @@
-"""One progress bar over a whole training."""
+"""A progress bar of the whole training."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from gan.system.console import plain_console
 
 
 class TrainingProgress(ProgressBar):
-    """A live bar with both losses, images/s and the last objective; without a terminal, a line at each evaluation."""
+    """Shows a live bar with losses, images/s and the last objective; without a terminal, one line per evaluation."""
 
     def __init__(self, objective: str | None = None) -> None:
         super().__init__()

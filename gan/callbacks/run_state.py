@@ -1,4 +1,4 @@
-"""What callbacks find out about a run, for the files and tables that it ends with."""
+"""The state of a run that its callbacks share, for the run's outputs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ class RunState:
 
     `evaluated_at` is the step of the last evaluation (-1: none yet); `seconds` are those of training, evaluations
     included; `stops_early` says that the run ends before its budget, by a signal or its study's pruner; `is_trial`
-    that a study shows how it ends. `cost` holds parameters and FLOPs by name, `pictures` a row of samples
+    that a study reports its result. `cost` holds parameters and FLOPs by name, `pictures` a row of samples
     (3, H, W) in [0, 1] for each class.
     """
 
@@ -27,14 +27,14 @@ class RunState:
 
 
 class RunCallback(Callback):
-    """A callback that writes what it finds out into the state of its run."""
+    """A callback that reads and writes the state of its run."""
 
     def __init__(self) -> None:
         self.run = RunState()
 
 
 def share_state(callbacks: Iterable[Callback]) -> RunState:
-    """Give all callbacks that write into a run's state the same one, and return it."""
+    """Give these callbacks one RunState, and return it."""
     run = RunState()
     for callback in callbacks:
         if isinstance(callback, RunCallback):

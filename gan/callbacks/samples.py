@@ -1,4 +1,4 @@
-"""Grids of samples."""
+"""Sample grids: one picture for each evaluation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch import Tensor
 from gan import tracking
 from gan.callbacks.run_state import RunCallback
 from gan.data.pixels import draw_grid, save_grid
-from gan.metrics.real_statistics import spread
+from gan.metrics.real_statistics import choose_evenly
 
 
 class SampleGrid(RunCallback):
-    """Writes a PNG of samples to `folder` at each evaluation, one row for each class, and logs it.
+    """Writes a PNG of samples to `folder` at each evaluation, one row per class, and logs it.
 
     The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
     generator fills ten rows. The run's `pictures` are the last rows, by class.
@@ -38,9 +38,9 @@ class SampleGrid(RunCallback):
             self.run.pictures = {name: draw_grid(row, columns) for name, row in rows}
 
     def choose(self, classes: Sequence[str], z: Tensor, labels: Tensor) -> tuple[list[str], Tensor, Tensor]:
-        """Return the rows' names, none without classes, and z and label of each image, row by row."""
+        """Return the names of the rows (none without classes), and z and label of each image, row by row."""
         if not self.conditional or len(classes) < 2:
             n = 10 * self.columns
             return [], z[:n], labels[:n]
-        shown, row = spread(len(classes), self.rows), z[: self.columns]
+        shown, row = choose_evenly(len(classes), self.rows), z[: self.columns]
         return [classes[i] for i in shown], row.repeat(len(shown), 1), shown.repeat_interleave(len(row))

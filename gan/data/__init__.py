@@ -1,1 +1,1 @@
-"""Real images: how they are found, decoded, cached and fed to training."""
+"""Real images: found, decoded, cached and loaded in batches; and the z and labels to score generators on."""

@@ -1,4 +1,4 @@
-"""How images reach training: uint8 in memory, batches of a seeded order, normalised to [-1, 1] on the device."""
+"""Loading of images: uint8 in memory, batches in a seeded order, normalized to [-1, 1] on the device."""
 
 import hashlib
 from abc import abstractmethod
@@ -16,7 +16,10 @@ from gan.system.signals import ignore_signals
 
 
 class Images(Dataset):
-    """Images (N, C, H, W) uint8 with labels (N,) int64, in memory or memory-mapped, fetched a batch at a time."""
+    """Images (N, C, H, W) uint8 and labels (N,) int64, in memory or memory-mapped, read one batch at a time.
+
+    `fingerprint` is a hash of the content, if it is known.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, *, fingerprint: str | None = None) -> None:
         self.images, self.labels, self.known_fingerprint = images, labels, fingerprint
@@ -28,7 +31,7 @@ class Images(Dataset):
         return self.images[indices], self.labels[indices]
 
     def fingerprint(self) -> str:
-        """Return a hash of all pixels, their shape and the labels."""
+        """Return a hash (hexadecimal) of all pixels, their shape and the labels."""
         if self.known_fingerprint:
             return self.known_fingerprint
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
@@ -38,10 +41,11 @@ class Images(Dataset):
 
 
 class Batches(Sampler[list[int]]):
-    """Indices of an epoch's batches: a permutation that is a function of the seed and the epoch, shared out over ranks.
+    """Batches of indices: a permutation per epoch, a function of seed and epoch, divided among the processes.
 
-    Where an iteration starts is a function of `step()`, the batches taken so far, so that a run resumed in the middle
-    of an epoch goes on with the batch that was next.
+    Iteration starts at batch number `step()`, the number of batches that training has taken, so that a run that resumes
+    in the middle of an epoch continues with the next batch. The last images of an epoch, fewer than a batch, are left
+    out of it.
     """
 
     def __init__(
@@ -62,11 +66,13 @@ class Batches(Sampler[list[int]]):
 
 
 class ImageData(LightningDataModule):
-    """Real images to train on; `latents`, set once they are read, are what the generator is validated on.
+    """Real images to train on and to score against, and `latents`, on which the generator is validated.
 
-    A training batch holds `n_critic * batch_size` images, so that each discriminator update of a step gets fresh reals.
-    Subclasses define `load`, which also sets `classes`, their names, and `summary`, a line about what was found.
-    `domain` names the shipped classifier that knows the images. Raises InputError for channels other than 1 or 3.
+    A training batch holds `n_critic * batch_size` images, so that each discriminator update of a step has reals of its
+    own. Images are (N, channels, image_size, image_size), uint8 in `splits` and float32 in [-1, 1] in training.
+    `domain` names the shipped classifier that knows these images. Subclasses define `load`, which also sets `classes`,
+    the names of the classes, and `summary`, one line on what was loaded. The caller sets `latents` after `setup`.
+    Raises InputError for channels other than 1 or 3 and for an image_size below 1.
     """
 
     classes: Sequence[str] = ()
@@ -86,7 +92,7 @@ class ImageData(LightningDataModule):
     ) -> None:
         super().__init__()
         if channels not in (1, 3):
-            raise InputError(f"data.channels={channels}: must be 1 (grey) or 3 (RGB)")
+            raise InputError(f"data.channels={channels}: must be 1 (gray) or 3 (RGB)")
         if image_size < 1:
             raise InputError(f"data.image_size={image_size}: must be at least 1")
         self.channels, self.image_size, self.domain = channels, image_size, domain
@@ -95,7 +101,7 @@ class ImageData(LightningDataModule):
 
     @abstractmethod
     def load(self) -> dict[str, Images]:
-        """Return the splits "train" and "test"; the latter may be empty."""
+        """Return the splits "train" and "test"; "test" may be empty."""
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -104,7 +110,7 @@ class ImageData(LightningDataModule):
         self.require_batches()
 
     def require_batches(self, n_processes: int = 1) -> None:
-        """Raise InputError unless each process gets a whole batch of training images."""
+        """Raise InputError unless there are enough training images for one batch in each process."""
         if self.batch_size < 1:
             raise InputError(f"data.batch_size={self.batch_size}: must be at least 1")
         needed, available = n_processes * self.n_critic * self.batch_size, len(self.splits["train"])
@@ -122,7 +128,7 @@ class ImageData(LightningDataModule):
 
     @property
     def shape(self) -> dict[str, int]:
-        """What networks must know of the images: channels, image_size and num_classes (0 for unlabeled ones)."""
+        """The arguments of networks for these images: channels, image_size and num_classes (0 without labels)."""
         num_classes = len(self.classes) if len(self.classes) > 1 else 0
         return {"channels": self.channels, "image_size": self.image_size, "num_classes": num_classes}
 
@@ -139,22 +145,22 @@ class ImageData(LightningDataModule):
         return DataLoader(
             train,
             batch_sampler=batches,
-            collate_fn=as_fetched,
+            collate_fn=skip_collation,
             num_workers=self.num_workers,
             worker_init_fn=ignore_signals,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # a loader without its own generator would draw from training's
+            generator=torch.Generator(),  # without one, the loader would draw from the global generator
         )
 
     def val_dataloader(self) -> DataLoader:
-        return self.latents.batches(rank=self.trainer.global_rank, world=self.trainer.world_size)
+        return self.latents.build_loader(rank=self.trainer.global_rank, world=self.trainer.world_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         return (to_float(images) if images.dtype == torch.uint8 else images), labels
 
 
-def as_fetched(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Collate nothing: images are fetched a batch at a time."""
+def skip_collation(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the batch as it is: `Images` are read one batch at a time, not one by one."""
     return batch

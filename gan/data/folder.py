@@ -1,4 +1,4 @@
-"""The user's own images: a folder of files."""
+"""The user's own images: a folder of image files."""
 
 import os
 from collections.abc import Sequence
@@ -17,10 +17,13 @@ MOST_CLASSES_SHOWN = 12
 
 
 class Folder(ImageData):
-    """The images below `root`, as `gan.data.tree.find_images` finds them and `gan.data.decode.decode_image` reads them.
+    """The images below `root`, with subfolders, or a table of labels, as classes.
 
-    The center square of each is resized to image_size; transparent pixels show `background`, a CSS color. Decoded
-    pixels are cached in `cache_dir` and memory-mapped from there.
+    Images are uint8 (N, channels, image_size, image_size): the center square of each file, resized; transparent pixels
+    show `background`, a CSS color. `gan.data.tree.find_images` says which layouts of folders are understood,
+    `gan.data.decode.decode_image` which files. Decoded pixels are cached in `cache_dir` and memory-mapped from there;
+    without one they are decoded again in each run. After `load`, `tree` holds what was found and `facts` the sizes.
+    Raises InputError for a color, a folder or a file that can't be used.
     """
 
     def __init__(self, *, root: str, background: str = "white", cache_dir: str | None = None, **options) -> None:
@@ -46,7 +49,7 @@ class Folder(ImageData):
 
 
 def summarize(tree: Tree, smallest: Sequence[int], largest: Sequence[int]) -> str:
-    """Return one line: images, classes with their counts, sizes, splits, and what was passed over."""
+    """Return one line on a folder: images, classes with their counts, sizes in pixels, splits, and ignored entries."""
     n = {split: len(images) for split, images in tree.splits.items()}
     parts = [f"{tree.root}: {sum(n.values()):,} images"]
     counts = tree.count_classes()
@@ -58,11 +61,11 @@ def summarize(tree: Tree, smallest: Sequence[int], largest: Sequence[int]) -> st
         parts.append("no classes")
     sizes = sorted({f"{width} x {height}" for width, height in (smallest, largest)}, reverse=True)
     parts.append(f"{' to '.join(f'{w} x {h}' for w, h in (smallest, largest)) if len(sizes) > 1 else sizes[0]} px")
-    how = "the folder's own splits" if tree.official else "every tenth held out to test"
-    parts.append(f"{n['train']:,} to train, {n['test']:,} to test ({how})")
+    how = "the folder's own splits" if tree.official else "every tenth held out for testing"
+    parts.append(f"{n['train']:,} for training, {n['test']:,} for testing ({how})")
     if tree.ignored.total():
         ignored = ", ".join(f"{kind} ({count:,})" for kind, count in tree.ignored.items() if count)
-        parts.append(f"passed over: {ignored}")
+        parts.append(f"ignored: {ignored}")
     untrained = [name for name, count in tree.count_classes("train").items() if count == 0]
     if untrained:
         parts.append(f"no training images of {', '.join(untrained)}")

@@ -11,10 +11,11 @@ LABEL_COLUMNS = ("label", "class", "category", "target")
 
 
 def read_label_table(folder: Path, images: list[Path], root: Path) -> dict[Path, str]:
-    """Return the class of each image that a table names, in the folder or, within root, above it; nothing without one.
+    """Return the class of each image that is listed in a table of labels, {} if there is no table.
 
-    A column gives file names, with or without their suffix, another one the labels. Raises InputError for a table
-    without such columns, or one that names none of the images.
+    The table is in the folder itself or, within root, in the folder above. One column has file names, with or without
+    suffix, another one the labels. Raises InputError for a table that can't be read, has no such columns, or lists none
+    of the images.
     """
     folders = (folder,) if folder == root else (folder, folder.parent)
     table = next((top / name for top in folders for name in TABLES if (top / name).is_file()), None)
@@ -31,11 +32,11 @@ def read_label_table(folder: Path, images: list[Path], root: Path) -> dict[Path,
     )
     if name_of is None or label_of is None:
         raise InputError(
-            f"data.root: {table} needs a column of file names ({', '.join(FILE_COLUMNS)}) and one of labels "
+            f"data.root: {table} needs a column of file names ({', '.join(FILE_COLUMNS)}) and a column of labels "
             f"({', '.join(LABEL_COLUMNS)}); it has {', '.join(columns) or 'no rows'}"
         )
     labels = {Path(row[name_of] or "").name: (row[label_of] or "").strip() for row in rows}
     found = {path: labels.get(path.name) or labels.get(path.stem) for path in images}
     if not any(found.values()):
-        raise InputError(f"data.root: {table} names none of the {len(images)} images in {folder}")
+        raise InputError(f"data.root: {table} lists none of the {len(images)} images in {folder}")
     return {path: label for path, label in found.items() if label}

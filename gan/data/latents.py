@@ -1,4 +1,4 @@
-"""What a generator is scored on: z and labels that stay the same from one evaluation to the next."""
+"""The z and labels that a generator is scored on, the same in every evaluation."""
 
 from collections.abc import Callable
 
@@ -10,19 +10,25 @@ BATCH_SIZE = 500
 
 
 class Latents:
-    """`n` pairs of a z (z_dim,), drawn from `prior` by a seed, and a label, classes as frequent as in `labels` (N,)."""
+    """`n` pairs of a z (z_dim,) and a label; z is drawn from `prior` with a seed.
+
+    Classes are as frequent as in `labels` (N,), those of the training images.
+    """
 
     def __init__(self, prior: Callable[..., Tensor], *, z_dim: int, n: int, labels: Tensor, seed: int = 0) -> None:
         self.prior, self.z_dim, self.n, self.labels, self.seed = prior, z_dim, n, labels, seed
 
     def draw(self, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return z (n, z_dim) and labels (n,), sorted; another seed changes z only."""
+        """Return z (n, z_dim) and sorted labels (n,); `seed` replaces the seed of z."""
         chosen = torch.linspace(0, len(self.labels) - 1, self.n).round().long()
         random = torch.Generator().manual_seed(self.seed if seed is None else seed)
         return self.prior(self.n, self.z_dim, generator=random), self.labels.sort().values[chosen]
 
-    def batches(self, seed: int | None = None, *, rank: int = 0, world: int = 1) -> DataLoader:
-        """Return the batches (z, labels) of one of `world` processes: every `world`-th of all, starting at its rank."""
+    def build_loader(self, seed: int | None = None, *, rank: int = 0, world: int = 1) -> DataLoader:
+        """Return a loader of batches (z, labels) of up to 500, for one of `world` processes.
+
+        A process gets every `world`-th batch, beginning with that of its rank: together they have each pair once.
+        """
         batches = torch.arange(self.n).split(min(BATCH_SIZE, -(-self.n // world)))
         mine = [batch.tolist() for batch in batches[rank::world]]
         return DataLoader(TensorDataset(*self.draw(seed)), batch_sampler=mine, generator=torch.Generator())

@@ -24,20 +24,20 @@ from gan.errors import InputError
 from gan.system.files import digest, read_json, write_whole
 
 VERSION = 1  # of the decoding; part of every key
-MOST_NAMED = 10  # unreadable files in an error
-CHUNK = 1024  # files in work at a time
-ELONGATED = 2  # more than so many times as long as wide
+MOST_NAMED = 10  # unreadable files that an error lists
+CHUNK = 1024  # files that are queued at a time
+ELONGATED = 2  # an image is, if its longer side is more than so many times the shorter
 
 Decode = Callable[[Path], tuple[Tensor, tuple[int, int]]]
 log = logging.getLogger(__name__)
 
 
 class PixelCache:
-    """Decodes image files once for each set of options, and finds the pixels again in later runs.
+    """Decodes image files once per set of options, and loads their pixels from disk in later runs.
 
-    A set is recognized by its files' paths, sizes and times or, where these are new, by the files' content. Runs that
-    start together decode it once. Without a `cache_dir`, or with one that can't be written, the pixels are stored in a
-    temporary folder that goes with this object.
+    A set of files is recognized by paths, sizes and times or, if these are new, by content. Runs that start at the same
+    time decode it once. Without a `cache_dir`, or with one that can't be written to, pixels are stored in a temporary
+    folder that is removed with this object.
     """
 
     def __init__(self, cache_dir: str | None) -> None:
@@ -56,16 +56,17 @@ class PixelCache:
     def load(self, paths: list[Path], decode: Decode, options: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Return the pixels (N, C, S, S) uint8 of files, and facts about them.
 
-        `options` are those of `decode`. The facts are `content`, a hash of all files; the `smallest` and `largest`
-        width and height; and how many were `upscaled`, or are `elongated` and lose more than half by the crop.
-        Raises InputError that names the files which can't be decoded, up to ten.
+        `options` are the arguments of `decode`, part of the key. The facts are `content`, a hash of all files; the
+        `smallest` and `largest` (width, height) in pixels; and the numbers of images that are `upscaled`, and that are
+        `elongated` and so lose more than half by the crop. Raises InputError with the first ten files that can't be
+        decoded.
         """
         index = self.folder / f"{digest([VERSION, options, [describe_file(path) for path in paths]])}.json"
         with FileLock(index.with_suffix(".lock")):
             content = read_json(index).get("content")
             if not content or not self.holds(content, len(paths)):
                 content = digest([VERSION, options, list(run_in_threads(hash_file, paths, "reading images"))])
-                with FileLock(self.folder / f"{content}.lock"):  # other paths may hold the same files
+                with FileLock(self.folder / f"{content}.lock"):  # other paths may have the same files
                     if not self.holds(content, len(paths)):
                         self.decode_all(paths, decode, options, content)
                 write_whole(index, json.dumps({"content": content}).encode())
@@ -73,14 +74,14 @@ class PixelCache:
         return torch.from_numpy(pixels), read_json(self.folder / f"{content}.json")
 
     def holds(self, content: str, n: int) -> bool:
-        """Whether the pixels of n files are there, undamaged."""
+        """Whether the pixels of n files are cached and undamaged."""
         with suppress(OSError, ValueError):
             pixels = np.load(self.folder / f"{content}.npy", mmap_mode="r")
             return len(pixels) == n and bool(read_json(self.folder / f"{content}.json"))
         return False
 
     def decode_all(self, paths: list[Path], decode: Decode, options: dict[str, Any], content: str) -> None:
-        """Decode files on all cores and write their pixels, and then the facts about them."""
+        """Decode files on all cores, and write their pixels and then the facts about them."""
 
         def attempt(path: Path) -> tuple[Tensor, tuple[int, int]] | str:
             try:
@@ -118,7 +119,7 @@ class PixelCache:
 
 
 def run_in_threads(task: Callable[[Path], Any], paths: list[Path], title: str) -> Iterator[Any]:
-    """Yield a task's result for each file, in order; a bar shows how far it is."""
+    """Yield the result of a task for each file, in order, with a progress bar."""
     with ThreadPoolExecutor() as pool:
         chunks = (paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK))
         results = (result for chunk in chunks for result in pool.map(task, chunk))
@@ -126,11 +127,12 @@ def run_in_threads(task: Callable[[Path], Any], paths: list[Path], title: str) -
 
 
 def describe_file(path: Path) -> list[Any]:
-    """Return what changes whenever a file is replaced or changed: the times by its inode can't be set back."""
+    """Return what changes with every change of a file: path, size, inode and times."""
     try:
         about = path.stat()
     except OSError as error:
         raise InputError(f"data.root: {path}: {error.strerror}") from error
+    # unlike st_mtime, st_ctime can't be set back
     return [os.path.realpath(path), about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
 
 

@@ -101,7 +101,7 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
         if scorer:
             scorer.measure_reals(trainer.strategy.root_device)
             started = time.perf_counter()
-            scorer.score(gan.ema.module, data.latents.batches(), trainer.strategy.root_device)
+            scorer.score(gan.ema.module, data.latents.build_loader(), trainer.strategy.root_device)
             n_scorings = math.ceil(steps / cfg.trainer.val_check_interval) + 1  # the best checkpoint's too
             seconds += n_scorings * (time.perf_counter() - started)
         return seconds

@@ -1,1 +1,1 @@
-"""How good are the samples: extractors of features, and the scores computed from them."""
+"""Scores of generators: extractors of features, and what is computed from them."""

@@ -1,24 +1,24 @@
-"""Does a generator copy its training images? Its samples' nearest training images, beside held-out images' nearest."""
+"""Memorization: are samples closer to the training images than held-out images are?"""
 
 import torch
 from torch import Tensor
 
-ROWS = 1000  # of a distance matrix held at a time
+ROWS = 1000  # of a distance matrix in memory at a time
 
 
-def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each query's (N, d) distance (N,) to the nearest of the bank (M, d), and which one (N,) that is."""
+def find_nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distances (N,) of queries (N, d) to the nearest row of the bank (M, d), and its indices (N,)."""
     bank = bank.double()
-    found = [torch.cdist(rows.double(), bank).min(1) for rows in queries.split(ROWS)]
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    minima = [torch.cdist(rows.double(), bank).min(1) for rows in queries.split(ROWS)]
+    return torch.cat([m.values for m in minima]), torch.cat([m.indices for m in minima])
 
 
-def copying(fakes: Tensor, held_out: Tensor) -> float:
-    """Return the chance that a fake lies nearer to the training set than a held-out image does.
+def estimate_copying(fakes: Tensor, held_out: Tensor) -> float:
+    """Return the probability that a fake is closer to the training set than a held-out image is, in [0, 1].
 
-    Of distances (N,) and (M,) to their nearest training images, ties counted half: the U statistic of Meehan et al.
-    2020, section 3.1. One half for samples like new images, towards 1 for copies, below one half for samples that
-    are farther away than new images are.
+    `fakes` (N,) and `held_out` (M,) are distances to the nearest training image; ties count half. 0.5 is the value of
+    new images, 1 means copies, and below 0.5 samples are farther away than new images. It is the U statistic of Meehan
+    et al. 2020, section 3.1.
     """
     order = held_out.sort().values
     not_below, below = (torch.searchsorted(order, fakes, right=right) for right in (True, False))

@@ -1,4 +1,4 @@
-"""What a score means: how it was measured, in words and as an id."""
+"""The protocol of a score, how it was measured: in words and as an id."""
 
 from typing import Any
 
@@ -13,5 +13,5 @@ PROTOCOL_ID = "protocol_id"  # in a run's summary, to filter by
 
 
 def hash_protocol(protocol: dict[str, Any]) -> str:
-    """Return a short name for a whole protocol, by its hash."""
+    """Return the first 8 hexadecimal digits of a hash of all fields of a protocol."""
     return digest(protocol)[:8]

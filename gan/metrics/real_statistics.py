@@ -1,11 +1,10 @@
-"""The real images' side of every score: extracted once for each protocol, kept on disk, shared by all runs."""
+"""Statistics of the real images, which all scores need: computed once per protocol, cached on disk."""
 
 import json
 import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.markup import escape
@@ -15,37 +14,40 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gan.data.datamodule import Images
-from gan.metrics.manifold import radii
-from gan.metrics.scores import Outputs, Reference
+from gan.metrics.extractors.extractor import Extractor
+from gan.metrics.manifold import compute_radii
+from gan.metrics.scores import ExtractorOutputs, RealStatistics
 from gan.system.files import write_whole
 
 BATCH = 500
-MOST = 10_000  # features kept for scores that compare pairs
+MOST_FEATURES = 10_000  # stored, for scores that compare pairs of images
 
 log = logging.getLogger(__name__)
 
 
-def extract(extractor: Any, images: Images, chosen: Tensor, device: torch.device | str) -> Iterator[Outputs]:
-    """Yield an extractor's outputs for the chosen images, a batch at a time, on the CPU."""
+def extract_outputs(
+    extractor: Extractor, images: Images, chosen: Tensor, device: torch.device | str
+) -> Iterator[ExtractorOutputs]:
+    """Yield the extractor's outputs for the chosen images, given by indices (n,), in batches of 500 on the CPU."""
     title = escape(f"{extractor.name}: real images")
     rows = track(chosen.split(BATCH), title, transient=True, disable=not sys.stdout.isatty())
     for indices in rows:
         batch, labels = images.__getitems__(indices.tolist())
         features, logits = extractor(batch.to(device))
-        yield Outputs(features.cpu(), None if logits is None else logits.cpu(), labels)
+        yield ExtractorOutputs(features.cpu(), None if logits is None else logits.cpu(), labels)
 
 
-def spread(size: int, n: int) -> Tensor:
-    """Return at most n indices below size, evenly spaced, so that every class of a sorted set is there."""
+def choose_evenly(size: int, n: int) -> Tensor:
+    """Return at most n indices below `size`, evenly spaced: of a set sorted by class they have all classes."""
     return torch.linspace(0, size - 1, min(size, n)).round().long()
 
 
-def summarise(extractor: Any, images: Images, device: torch.device | str) -> Reference:
-    """Return what scores need to know of all the images; raise ValueError for features that are not finite."""
+def compute_statistics(extractor: Extractor, images: Images, device: torch.device | str) -> RealStatistics:
+    """Return the statistics of all images; raise ValueError for features that are not finite."""
     d = extractor.num_features
     total, products = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
     counts, features = torch.zeros(()), []
-    for outputs in extract(extractor, images, torch.arange(len(images)), device):
+    for outputs in extract_outputs(extractor, images, torch.arange(len(images)), device):
         batch = outputs.features.double()
         total += batch.sum(0)
         products += batch.T @ batch
@@ -54,25 +56,27 @@ def summarise(extractor: Any, images: Images, device: torch.device | str) -> Ref
             counts = counts + torch.bincount(outputs.logits.argmax(1), minlength=outputs.logits.shape[1])
     if not torch.isfinite(products).all():
         raise ValueError(f"{extractor.name}: its features of the real images are not finite")
-    kept = torch.cat(features)[spread(len(images), MOST)]
-    return Reference(len(images), total, products, kept, radii(kept.double()), counts.double() / len(images))
+    chosen = torch.cat(features)[choose_evenly(len(images), MOST_FEATURES)]
+    return RealStatistics(
+        len(images), total, products, chosen, compute_radii(chosen.double()), counts.double() / len(images)
+    )
 
 
-def keep(path: Path, reals: Reference, floor: dict[str, float]) -> None:
-    """Write statistics so that a reader finds all of them or none; a folder that can't be written is only reported."""
+def save_statistics(path: Path, reals: RealStatistics, floor: dict[str, float]) -> None:
+    """Write statistics and the floor to a file, whole or not at all; warn if the folder can't be written to."""
     tensors = {name: value.contiguous() for name, value in vars(reals).items() if isinstance(value, Tensor)}
     content = save(tensors, metadata={"n": str(reals.n), "floor": json.dumps(floor)})
     try:
         write_whole(path, content)
     except OSError as error:
-        log.warning("cache_dir=%s: statistics of the real images are not kept: %s", path.parent, error)
+        log.warning("cache_dir=%s: statistics of the real images are not cached: %s", path.parent, error)
 
 
-def kept(path: Path) -> tuple[Reference, dict[str, float]] | None:
-    """Return the statistics in a file, None where there are none or they are damaged."""
+def load_statistics(path: Path) -> tuple[RealStatistics, dict[str, float]] | None:
+    """Return the statistics and the floor in a file, None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            return Reference(n=int(file.metadata()["n"]), **tensors), json.loads(file.metadata()["floor"])
+            return RealStatistics(n=int(file.metadata()["n"]), **tensors), json.loads(file.metadata()["floor"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Scores of a generator, each with its protocol and with the floor that real images reach."""
+"""Scores of a generator, with their protocol and with the floor that real images reach."""
 
 import logging
 import sys
@@ -13,36 +13,50 @@ from torch import Tensor, nn
 
 from gan.data.datamodule import ImageData
 from gan.data.pixels import to_uint8
-from gan.distributed import gathered, rank
+from gan.distributed import gather_objects, get_rank
 from gan.errors import InputError
-from gan.metrics.manifold import NEIGHBOURS
-from gan.metrics.real_statistics import extract, keep, kept, spread, summarise
-from gan.metrics.scores import SUBSET_SIZE, SUBSETS, Outputs, few, join, pick, scores
+from gan.metrics.extractors.extractor import Extractor
+from gan.metrics.manifold import NEIGHBORS
+from gan.metrics.real_statistics import (
+    choose_evenly,
+    compute_statistics,
+    extract_outputs,
+    load_statistics,
+    save_statistics,
+)
+from gan.metrics.scores import (
+    SUBSET_SIZE,
+    SUBSETS,
+    ExtractorOutputs,
+    compute_scores,
+    concatenate_outputs,
+    name_fid,
+    select_outputs,
+)
 from gan.system.files import digest
 
-FEWEST = 10  # images or samples that can be scored
-MOST_PARTS, ENOUGH = 4, 1000  # parts of the fakes that are scored like the floor, and how many fakes are enough for it
-CLEAR_GAIN = 0.1  # of the way from chance to certainty, which an extractor that knows the classes passes at least
-VERSION = 1  # of what the scores mean; part of every protocol
+FEWEST_IMAGES = 10  # that can be scored
+MOST_SUBSETS, ENOUGH_FAKES = 4, 1000  # most subsets of fakes to score like the floor, and fakes that are enough
+CLEAR_GAIN = 0.1  # of the way from chance to certainty: the least accuracy of an extractor that knows the classes
+VERSION = 1  # of the scores' definitions, part of every protocol
 
 log = logging.getLogger(__name__)
 
 
 class Scorer:
-    """Scores fakes against the real images of one split.
+    """Scores fakes against the real images of one split, the `reference` ("train" or "test").
 
-    `extractor` maps uint8 images to (features, logits or None). `floor` holds the scores of `n_floor` images of the
-    other split, as many as there are fakes (all, if fewer): what that many fakes of a perfect generator would reach.
-    `protocol` says what the scores mean, among it `n_fakes`, the `z_seed` and whether it is the "ema" or "raw"
-    `generator`; only scores of equal protocols may be compared. Statistics of the reals are
-    kept in `cache_dir`.
-    Under torch.distributed each process updates with its own batches, and all get the scores of all.
+    `floor` has the scores of `n_floor` images of the other split, as many as there are fakes (all, if fewer): what that
+    many fakes of a perfect generator would reach. `protocol` says how scores are measured, with `n_fakes`, the `z_seed`
+    and whether the `generator` is the "ema" or the "raw" one; only scores of equal protocols may be compared. Without
+    `conditional` there is no conditional accuracy. Statistics of the reals are cached in `cache_dir`.
+    Under torch.distributed each process updates with its own batches, and all of them get the scores of all fakes.
     Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
     """
 
     def __init__(
         self,
-        extractor: Any,
+        extractor: Extractor,
         data: ImageData,
         *,
         n_fakes: int,
@@ -55,20 +69,20 @@ class Scorer:
         if reference not in data.splits:
             raise InputError(f"metrics.reference={reference}: must be one of {', '.join(data.splits)}")
         self.reals, self.others = data.splits[reference], data.splits["train" if reference == "test" else "test"]
-        if n_fakes < FEWEST:
-            raise InputError(f"metrics.n_fakes={n_fakes}: must be at least {FEWEST}")
+        if n_fakes < FEWEST_IMAGES:
+            raise InputError(f"metrics.n_fakes={n_fakes}: must be at least {FEWEST_IMAGES}")
         for split, images in data.splits.items():
-            if len(images) < FEWEST:
+            if len(images) < FEWEST_IMAGES:
                 raise InputError(
-                    f"metrics: the {split} split has {len(images)} images, scores need at least {FEWEST}; add some "
-                    "(without a test folder every tenth image of a class is held out), or metrics=none"
+                    f"metrics: the {split} split has {len(images)} images, scores need at least {FEWEST_IMAGES}; add "
+                    "some (without a test folder every tenth image of a class is held out), or metrics=none"
                 )
         self.extractor, self.conditional, self.num_classes = extractor, conditional, data.shape["num_classes"]
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
-        self.fid_name = f"fid{few(n_fakes)}"
+        self.fid_name = name_fid(n_fakes)
         self.n_floor = min(len(self.others), n_fakes)
         self.floor: dict[str, float] = {}
-        self.batches: list[Outputs] = []
+        self.batches: list[ExtractorOutputs] = []
         self.protocol: dict[str, Any] = {
             "version": VERSION,
             "extractor": extractor.name,
@@ -79,7 +93,7 @@ class Scorer:
             "reference": reference,
             "reals_sha256": self.reals.fingerprint(),
             "kid": f"{SUBSETS} subsets of {min(SUBSET_SIZE, n_fakes, len(self.reals))}",
-            "neighbours": NEIGHBOURS,
+            "neighbours": NEIGHBORS,
             "generator": generator,
             "z_seed": z_seed,
         }
@@ -91,37 +105,39 @@ class Scorer:
                 )
 
     def measure_reals(self, device: torch.device | str = "cpu") -> None:
-        """Fetch the real images' statistics and the floor from the cache, or extract them on a device and keep them."""
-        if self.floor or rank():
+        """Load the statistics of the reals and the floor from the cache, or compute them on a device and cache them."""
+        if self.floor or get_rank():
             return
-        ours = ("generator", "z_seed")  # of the fakes only
-        parts = {name: value for name, value in self.protocol.items() if name not in ours}
-        parts |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
-        path = self.cache_dir / f"{digest(parts)}.safetensors" if self.cache_dir else None
-        found = kept(path) if path else None
-        if found:
-            self.reference, floor = found
+        of_fakes = ("generator", "z_seed")
+        key = {name: value for name, value in self.protocol.items() if name not in of_fakes}
+        key |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
+        path = self.cache_dir / f"{digest(key)}.safetensors" if self.cache_dir else None
+        cached = load_statistics(path) if path else None
+        if cached:
+            self.real_statistics, floor = cached
         else:
-            self.reference = summarise(self.extractor, self.reals, device)
-            chosen = spread(len(self.others), self.n_floor)
-            floor = self.measure(join(list(extract(self.extractor, self.others, chosen, device))))
+            self.real_statistics = compute_statistics(self.extractor, self.reals, device)
+            chosen = choose_evenly(len(self.others), self.n_floor)
+            floor = self.compute_all_scores(
+                concatenate_outputs(list(extract_outputs(self.extractor, self.others, chosen, device)))
+            )
             if path:
-                keep(path, self.reference, floor)
+                save_statistics(path, self.real_statistics, floor)
         if self.num_classes and self.extractor.knows_classes:
             self.require_known_classes(floor["conditional_accuracy"])
-        self.floor = self.keep_what_applies(floor)
+        self.floor = self.drop_inapplicable(floor)
 
-    def require_known_classes(self, right: float) -> None:
-        """Raise InputError for an extractor that tells other classes apart than the images have, by its accuracy."""
-        known = len(self.reference.class_shares)
+    def require_known_classes(self, accuracy: float) -> None:
+        """Raise InputError for an extractor that knows other classes than those of the images, by its accuracy."""
+        known = len(self.real_statistics.class_shares)
         chance = 1 / self.num_classes
-        if known == self.num_classes and right > chance + CLEAR_GAIN * (1 - chance):
+        if known == self.num_classes and accuracy > chance + CLEAR_GAIN * (1 - chance):
             return
-        problem = f"finds the class of {right:.0%} of the real images"
+        problem = f"finds the class of {accuracy:.0%} of the real images"
         if known != self.num_classes:
             problem = f"knows {known} classes, the images have {self.num_classes}"
         raise InputError(
-            f"metrics: {self.extractor.name} {problem}: it was made for other images; use metrics=own, "
+            f"metrics: {self.extractor.name} {problem}: it was trained on other images; use metrics=own, "
             "metrics=inception or metrics=none"
         )
 
@@ -129,47 +145,58 @@ class Scorer:
     def score(
         self, generator: nn.Module, samples: Iterable[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
     ) -> dict[str, float]:
-        """Return the scores of what a generator makes of batches of z and labels."""
+        """Return the scores of a generator by name, as `compute` does.
+
+        `samples` are batches of z (N, z_dim) and labels (N,); the generator is moved to `device` and left in eval mode.
+        Raises ValueError for images outside [-1, 1], or not finite.
+        """
         self.measure_reals(device)
         self.reset()
         generator = generator.to(device).eval()
-        for z, labels in track(samples, "scoring", transient=True, disable=bool(rank()) or not sys.stdout.isatty()):
+        for z, labels in track(samples, "scoring", transient=True, disable=bool(get_rank()) or not sys.stdout.isatty()):
             self.update(generator(z.to(device), labels.to(device)), labels)
         return self.compute()
 
     def reset(self) -> None:
-        """Forget the fakes; the reals stay."""
+        """Drop the fakes; statistics of the reals stay."""
         self.batches = []
 
     def update(self, fakes: Tensor, labels: Tensor) -> None:
-        """Take in fakes (N, C, H, W) in [-1, 1] and the labels (N,) they were made for."""
+        """Add fakes (N, C, H, W) in [-1, 1], and the labels (N,) that the generator was given for them.
+
+        Raises ValueError for images outside [-1, 1], or not finite.
+        """
         features, logits = self.extractor(to_uint8(fakes))
-        self.batches.append(Outputs(features.cpu(), None if logits is None else logits.cpu(), labels.cpu()))
+        self.batches.append(ExtractorOutputs(features.cpu(), None if logits is None else logits.cpu(), labels.cpu()))
 
     def compute(self) -> dict[str, float]:
-        """Return the scores of all processes' fakes, in the order in which one process would have made them."""
-        batches = self.collect()
-        return gathered(None if rank() else self.scores(join(batches)))[0]
+        """Return the scores of the fakes of all processes by name, see `gan.metrics.scores.compute_scores`.
+
+        FID has the number of fakes in its name below 10,000 (`fid_name`).
+        """
+        batches = self.gather_batches()
+        return gather_objects(None if get_rank() else self.compute_scores(concatenate_outputs(batches)))[0]
 
     def compute_at_floor(self) -> dict[str, float]:
-        """Return the scores of `n_floor` of the fakes, the mean over a few parts where that is few; {} if it is all.
+        """Return the scores of `n_floor` of the fakes, the mean over some subsets; {} if these are all fakes.
 
-        FID, recall, coverage, ... depend on the number of images: only these scores compare with the floor's.
+        FID, recall, coverage, ... depend on the number of images: only these scores compare with the floor.
         """
-        batches, n_fakes = self.collect(), self.protocol["n_fakes"]
+        batches, n_fakes = self.gather_batches(), self.protocol["n_fakes"]
         if self.n_floor == n_fakes or sum(len(batch.labels) for batch in batches) != n_fakes:
             return {}
-        return gathered(None if rank() else self.score_parts(join(batches)))[0]
+        return gather_objects(None if get_rank() else self.score_subsets(concatenate_outputs(batches)))[0]
 
-    def score_parts(self, fakes: Outputs) -> dict[str, float]:
-        """Return the mean scores of parts of `n_floor` fakes, drawn by a fixed seed."""
-        n_parts = min(MOST_PARTS, len(fakes.labels) // self.n_floor, max(1, ENOUGH // self.n_floor))
+    def score_subsets(self, fakes: ExtractorOutputs) -> dict[str, float]:
+        """Return the mean scores of disjoint subsets of `n_floor` fakes, drawn with a fixed seed."""
+        n_subsets = min(MOST_SUBSETS, len(fakes.labels) // self.n_floor, max(1, ENOUGH_FAKES // self.n_floor))
         order = torch.randperm(len(fakes.labels), generator=torch.Generator().manual_seed(0))
-        parts = [self.scores(pick(fakes, chosen)) for chosen in order.split(self.n_floor)[:n_parts]]
-        return {name: sum(part[name] for part in parts) / n_parts for name in parts[0]}
+        subsets = order.split(self.n_floor)[:n_subsets]
+        scores = [self.compute_scores(select_outputs(fakes, chosen)) for chosen in subsets]
+        return {name: sum(values[name] for values in scores) / n_subsets for name in scores[0]}
 
     def describe(self) -> dict[str, Any]:
-        """Return what belongs to the scores of the fakes that were last taken in: the floor, both n, the protocol."""
+        """Return what is reported beside the scores: the floor, scores of as many fakes, their number, the protocol."""
         return {
             "floor": self.floor,
             "n_floor": self.n_floor,
@@ -177,19 +204,19 @@ class Scorer:
             "protocol": self.protocol,
         }
 
-    def collect(self) -> list[Outputs]:
-        """Return all processes' batches in the order in which one process would have made them."""
-        return [batch for turn in zip_longest(*gathered(self.batches)) for batch in turn if batch is not None]
+    def gather_batches(self) -> list[ExtractorOutputs]:
+        """Return the batches of all processes, in the order in which a single process would have had them."""
+        return [batch for turn in zip_longest(*gather_objects(self.batches)) for batch in turn if batch is not None]
 
-    def scores(self, outputs: Outputs) -> dict[str, float]:
-        """Return the scores of images by their features, FID named after the number of fakes."""
-        return self.keep_what_applies(self.measure(outputs))
+    def compute_scores(self, outputs: ExtractorOutputs) -> dict[str, float]:
+        """Return the scores of an extractor's outputs that apply to the generator, by name."""
+        return self.drop_inapplicable(self.compute_all_scores(outputs))
 
-    def measure(self, outputs: Outputs) -> dict[str, float]:
-        """Return all scores that the extractor can give."""
-        measured = scores(outputs, self.reference, knows_classes=self.extractor.knows_classes)
+    def compute_all_scores(self, outputs: ExtractorOutputs) -> dict[str, float]:
+        """Return all scores of an extractor's outputs, by name."""
+        measured = compute_scores(outputs, self.real_statistics, knows_classes=self.extractor.knows_classes)
         return {self.fid_name: measured.pop("fid")} | measured
 
-    def keep_what_applies(self, measured: dict[str, float]) -> dict[str, float]:
-        """Return scores without what an unconditional generator has not: a class that it was asked for."""
+    def drop_inapplicable(self, measured: dict[str, float]) -> dict[str, float]:
+        """Return scores without conditional accuracy if the generator is unconditional."""
         return {name: value for name, value in measured.items() if self.conditional or name != "conditional_accuracy"}

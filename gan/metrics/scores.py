@@ -1,4 +1,4 @@
-"""From features to figures: FID, KID and Inception Score are torchmetrics'."""
+"""Scores from features: FID, KID and Inception Score by torchmetrics, and those of manifold.py."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
 
-from gan.metrics.manifold import manifold_scores
+from gan.metrics.manifold import compute_manifold_scores
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # Binkowski et al. 2018, section 4
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What an extractor says of N images: features (N, d), logits (N, c) where it has any, and the images' labels (N,).
+class ExtractorOutputs:
+    """An extractor's outputs for N images: features (N, d), logits (N, c) or None, and the labels (N,) of the images.
 
-    `labels` are those that the images were made for, or come with.
+    The labels of fakes are those that the generator was given.
     """
 
     features: Tensor
@@ -24,11 +24,12 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What scores need to know of the real images' features.
+class RealStatistics:
+    """Statistics of the features of `n` real images, which scores compare with.
 
-    `n` images, the sum (d,) and the sum of outer products (d, d) of all their features in float64, an even selection of
-    them (M, d) with their `radii` (M,), and the share (c,) of each class that the extractor sees.
+    `feature_sum` (d,) and `feature_products` (d, d), the sum of outer products, are of all images in float64.
+    `features` (M, d) are those of at most 10,000 images, evenly chosen, with their `radii` (M,). `class_shares` (c,)
+    are the shares of the classes that the extractor predicts.
     """
 
     n: int
@@ -39,63 +40,65 @@ class Reference:
     class_shares: Tensor
 
 
-def join(batches: list[Outputs]) -> Outputs:
-    """Return batches as one."""
+def concatenate_outputs(batches: list[ExtractorOutputs]) -> ExtractorOutputs:
+    """Return batches as one, in their order."""
     features, logits, labels = zip(*((b.features, b.logits, b.labels) for b in batches), strict=True)
-    return Outputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
+    return ExtractorOutputs(torch.cat(features), None if logits[0] is None else torch.cat(logits), torch.cat(labels))
 
 
-def pick(outputs: Outputs, chosen: Tensor) -> Outputs:
-    """Return the chosen ones of N images, by their numbers (n,)."""
+def select_outputs(outputs: ExtractorOutputs, chosen: Tensor) -> ExtractorOutputs:
+    """Return the outputs of the chosen images, by indices (n,)."""
     logits = None if outputs.logits is None else outputs.logits[chosen]
-    return Outputs(outputs.features[chosen], logits, outputs.labels[chosen])
+    return ExtractorOutputs(outputs.features[chosen], logits, outputs.labels[chosen])
 
 
-class Features(nn.Identity):
-    """Hands features that are already extracted to a torchmetrics metric."""
+class PrecomputedFeatures(nn.Identity):
+    """A feature extractor for torchmetrics that returns its input: features that are already extracted."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
 
-def scores(fakes: Outputs, reals: Reference, *, knows_classes: bool) -> dict[str, float]:
-    """Return every score of the fakes against the reals; the global generator is left as it was.
+def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_classes: bool) -> dict[str, float]:
+    """Return all scores of fakes against reals, by name; the global random state is not changed.
 
-    fid (Heusel et al. 2017, eq. 6), kid (Binkowski et al. 2018, mean over subsets), inception_score (Salimans et al.
-    2016, mean over 10 splits; needs logits), precision, recall, density, coverage and, where the extractor knows the
-    classes, conditional_accuracy and class_distance: half the sum of the differences between the class shares of fakes
-    and reals, 0 to 1. Raises ValueError for features or logits that are not finite.
+    fid (Heusel et al. 2017, eq. 6; 0 is best), kid (Binkowski et al. 2018, section 4, mean over subsets; 0 is best and
+    values may be below), inception_score (Salimans et al. 2016, section 4, mean over 10 splits; 1 to c; needs logits),
+    precision, recall, density and coverage (see `compute_manifold_scores`). If the extractor knows the classes:
+    conditional_accuracy, the share of fakes whose predicted class is their label, and class_distance, half the sum of
+    absolute differences between the class shares of fakes and reals, both in [0, 1].
+    Raises ValueError for features or logits that are not finite.
     """
     features = fakes.features.double()
     if not all(bool(torch.isfinite(part).all()) for part in (features, fakes.logits) if part is not None):
-        raise ValueError("the extractor's features are not finite: nothing can be scored")
-    measured = {"fid": frechet(features, reals), "kid": kernel(features, reals)}
-    measured |= manifold_scores(reals.features.double(), reals.radii, features)
+        raise ValueError("the extractor's features of the samples are not finite, so they can't be scored")
+    measured = {"fid": compute_fid(features, reals), "kid": compute_kid(features, reals)}
+    measured |= compute_manifold_scores(reals.features.double(), reals.radii, features)
     if fakes.logits is not None:
-        measured["inception_score"] = inception_score(fakes.logits)
+        measured["inception_score"] = compute_inception_score(fakes.logits)
     if knows_classes:
         predicted = fakes.logits.argmax(1)
-        shares = class_shares(fakes.logits)
+        shares = compute_class_shares(fakes.logits)
         measured["conditional_accuracy"] = (predicted == fakes.labels).double().mean().item()
         measured["class_distance"] = (shares - reals.class_shares).abs().sum().item() / 2
     return measured
 
 
-def frechet(features: Tensor, reals: Reference) -> float:
-    """Return the Frechet distance of features (N, d) float64 to the reals'."""
-    fid = metric(FrechetInceptionDistance, features)
+def compute_fid(features: Tensor, reals: RealStatistics) -> float:
+    """Return the Frechet distance of features (N, d) float64 to those of the reals."""
+    fid = build_metric(FrechetInceptionDistance, features)
     fid.real_features_sum, fid.real_features_cov_sum = reals.feature_sum, reals.feature_products
     fid.real_features_num_samples = torch.tensor(reals.n)
     fid.update(features, real=False)
     return fid.compute().item()
 
 
-def kernel(features: Tensor, reals: Reference) -> float:
-    """Return the kernel distance of features (N, d) to the reals', over subsets drawn by a fixed seed."""
+def compute_kid(features: Tensor, reals: RealStatistics) -> float:
+    """Return the kernel distance of features (N, d) to those of the reals, the mean over subsets of a fixed seed."""
     size = min(SUBSET_SIZE, len(features), len(reals.features))
     subsets = 1 if size == len(features) == len(reals.features) else SUBSETS
-    kid = metric(KernelInceptionDistance, features, subsets=subsets, subset_size=size)
+    kid = build_metric(KernelInceptionDistance, features, subsets=subsets, subset_size=size)
     kid.update(reals.features.to(features), real=True)
     kid.update(features, real=False)
     with torch.random.fork_rng(devices=[]):
@@ -103,27 +106,27 @@ def kernel(features: Tensor, reals: Reference) -> float:
         return kid.compute()[0].item()
 
 
-def inception_score(logits: Tensor) -> float:
-    """Return the mean Inception Score of 10 splits, drawn by a fixed seed."""
-    score = metric(InceptionScore, logits, splits=min(10, len(logits)))
+def compute_inception_score(logits: Tensor) -> float:
+    """Return the Inception Score of logits (N, c), the mean over 10 splits of a fixed seed."""
+    score = build_metric(InceptionScore, logits, splits=min(10, len(logits)))
     score.update(logits.double())  # in float32 a rare class's probability underflows to NaN
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return score.compute()[0].item()
 
 
-def metric(kind: type, features: Tensor, **options):
-    """Return a torchmetrics metric over given features, which never looks for other processes."""
-    return kind(Features(features.shape[1]), sync_on_compute=False, **options)
+def build_metric(kind: type, features: Tensor, **options):
+    """Return a torchmetrics metric over given features (N, d) that does not synchronize with other processes."""
+    return kind(PrecomputedFeatures(features.shape[1]), sync_on_compute=False, **options)
 
 
-def class_shares(logits: Tensor) -> Tensor:
-    """Return the share (c,) of each class among the classes predicted by logits (N, c)."""
+def compute_class_shares(logits: Tensor) -> Tensor:
+    """Return the share (c,) of each class among the predictions of logits (N, c)."""
     return torch.bincount(logits.argmax(1), minlength=logits.shape[1]).double() / len(logits)
 
 
-def few(n_fakes: int) -> str:
-    """Return what a FID of so few samples is named after: "_2k" below 10,000, else nothing."""
+def name_fid(n_fakes: int) -> str:
+    """Return the name of a FID of so many samples: "fid" from 10,000 on, else with their number, as "fid_2k"."""
     if n_fakes >= 10_000:
-        return ""
-    return f"_{n_fakes // 1000}k" if n_fakes % 1000 == 0 else f"_{n_fakes}"
+        return "fid"
+    return f"fid_{n_fakes // 1000}k" if n_fakes % 1000 == 0 else f"fid_{n_fakes}"

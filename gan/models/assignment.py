@@ -1,6 +1,6 @@
-"""The baseline of every table: the conditional MLP GAN of the field's take-home assignment on MNIST.
+"""The baseline of every table: the conditional MLP GAN of a common take-home assignment on MNIST.
 
-Trained with least squares; at 1 x 28 x 28 and ten classes both networks together have 2,444,377 parameters.
+It is trained with least squares. At 28 px, one channel and ten classes both networks have 2,444,377 parameters.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from gan.models.layers import LogitLayer
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    Labels are embedded in as many dimensions as there are classes. The original passes `batch_norm_eps=0.8`, a momentum
-    meant for another argument.
+    Labels are embedded in as many dimensions as there are classes. The original code has `batch_norm_eps=0.8`, where it
+    means a momentum.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
-        self.embedding = embedding(num_classes)
+        self.embedding = build_embedding(num_classes)
         layers: list[nn.Module] = []
         inputs = z_dim + num_classes
         for i, outputs in enumerate(hidden):
@@ -42,7 +42,7 @@ class Generator(nn.Module):
         self.shape = (channels, image_size, image_size)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([embed(self.embedding, labels), z], dim=1)  # (N, num_classes + z_dim)
+        x = torch.cat([embed_labels(self.embedding, labels), z], dim=1)  # (N, num_classes + z_dim)
         return self.body(x).unflatten(1, self.shape)  # (N, C, H, W)
 
 
@@ -53,7 +53,7 @@ class Discriminator(nn.Module):
         self, *, channels: int, image_size: int, num_classes: int, width: int = 512, dropout: float = 0.4
     ) -> None:
         super().__init__()
-        self.embedding = embedding(num_classes)
+        self.embedding = build_embedding(num_classes)
         self.body = nn.Sequential(
             nn.Linear(num_classes + channels * image_size**2, width),
             nn.LeakyReLU(0.2),
@@ -67,14 +67,15 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([embed(self.embedding, labels), images.flatten(1)], dim=1)  # (N, num_classes + C*H*W)
+        x = torch.cat([embed_labels(self.embedding, labels), images.flatten(1)], dim=1)  # (N, num_classes + C*H*W)
         return self.body(x).squeeze(1)  # (N,)
 
 
-def embedding(num_classes: int) -> nn.Embedding | None:
+def build_embedding(num_classes: int) -> nn.Embedding | None:
+    """Return an embedding of labels in num_classes dimensions, None without classes."""
     return nn.Embedding(num_classes, num_classes) if num_classes else None
 
 
-def embed(embedding: nn.Embedding | None, labels: Tensor) -> Tensor:
-    """Return the labels' vectors (N, num_classes), of no columns without classes."""
+def embed_labels(embedding: nn.Embedding | None, labels: Tensor) -> Tensor:
+    """Return the vectors (N, num_classes) of labels (N,), or (N, 0) without an embedding."""
     return embedding(labels) if embedding is not None else labels.new_zeros(len(labels), 0).float()

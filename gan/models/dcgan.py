@@ -7,26 +7,26 @@ from torch import Tensor, nn
 
 from gan.models.layers import (
     LogitLayer,
-    class_vector,
-    doublings,
-    normal_weights,
-    normalisation,
-    normalise_spectrally,
-    with_label_planes,
+    append_label_planes,
+    apply_spectral_norm,
+    build_norm,
+    encode_labels,
+    factor_image_size,
+    initialize_normal,
 )
 
 
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    Transposed convolutions double the size from 4..7 px; `width` channels enter the last one, twice as many each
-    layer before it. Raises InputError for an image_size that no such chain makes.
+    Transposed convolutions double the size from 4..7 px. The last one has `width` input channels, each one before it
+    twice as many. Raises InputError for an image_size that is not 4..7 times a power of two.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 100, width: int = 128) -> None:
         super().__init__()
         self.z_dim, self.num_classes = z_dim, num_classes
-        start, n = doublings(image_size)
+        start, n = factor_image_size(image_size)
         widths = [width * 2**i for i in reversed(range(n))]
         self.project = nn.Sequential(
             nn.Linear(z_dim + num_classes, widths[0] * start**2, bias=False),
@@ -38,10 +38,10 @@ class Generator(nn.Module):
         for inputs, outputs in pairwise(widths):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh())
-        self.apply(normal_weights)
+        self.apply(initialize_normal)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        x = torch.cat([z, encode_labels(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
         x = self.project(x)  # (N, width * 2^(n-1), start, start)
         return self.body(x)  # (N, C, H, W)
 
@@ -49,8 +49,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,).
 
-    `norm` is what follows each convolution but the first and the last: batch as in the paper, layer or none where a
-    penalty needs each sample's own gradient, or spectral, which normalises all weights instead (Miyato et al. 2018).
+    `norm` follows each convolution but the first: batch as in the paper; layer or none with a penalty, which needs the
+    gradient of each sample by itself; or spectral, which normalizes all weights instead (Miyato et al. 2018). Raises
+    InputError for another norm, and for an image_size as the generator does.
     """
 
     def __init__(
@@ -58,20 +59,20 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        start, n = doublings(image_size)
+        start, n = factor_image_size(image_size)
         widths = [channels + num_classes, *(width * 2**i for i in range(n))]
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1))
             if i > 0:
                 size = start * 2 ** (n - 1 - i)
-                layers.append(normalisation(norm, outputs, size, size))
+                layers.append(build_norm(norm, outputs, size, size))
             layers.append(nn.LeakyReLU(0.2))
         self.body = nn.Sequential(*layers, nn.Flatten(), LogitLayer(widths[-1] * start**2, 1))
-        self.apply(normal_weights)
+        self.apply(initialize_normal)
         if norm == "spectral":
-            normalise_spectrally(self)
+            apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
+        x = append_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
         return self.body(x).squeeze(1)  # (N,)

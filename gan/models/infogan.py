@@ -1,4 +1,4 @@
-"""InfoGAN's networks (Chen et al. 2016), as "Are GANs Created Equal?" compares losses on them (Lucic et al. 2018)."""
+"""InfoGAN's networks (Chen et al. 2016), on which "Are GANs Created Equal?" compares losses (Lucic et al. 2018)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from gan.errors import InputError
 from gan.models.layers import (
     LogitLayer,
-    class_vector,
-    normal_weights,
-    normalisation,
-    normalise_spectrally,
-    with_label_planes,
+    append_label_planes,
+    apply_spectral_norm,
+    build_norm,
+    encode_labels,
+    initialize_normal,
 )
 
 
@@ -18,7 +18,7 @@ class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
     Two dense and two transposed convolutional layers; labels are concatenated to z. Raises InputError for an
-    image_size that is no multiple of 4.
+    image_size that is not a multiple of 4, 8 or more.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.z_dim, self.num_classes = z_dim, num_classes
-        start = quarter(image_size)
+        start = quarter_image_size(image_size)
         self.body = nn.Sequential(
             nn.Linear(z_dim + num_classes, hidden),
             nn.BatchNorm1d(hidden),
@@ -41,17 +41,18 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(width, channels, 4, 2, 1),
             nn.Tanh(),
         )
-        self.apply(normal_weights)
+        self.apply(initialize_normal)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        x = torch.cat([z, encode_labels(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
         return self.body(x)  # (N, C, H, W)
 
 
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,); labels enter as planes.
 
-    `norm` follows the second convolution and the dense layer: batch, layer, none, or spectral on all weights instead.
+    `norm` follows the second convolution and the dense layer: batch, layer, none, or spectral, which normalizes all
+    weights instead. Raises InputError for another norm, and for an image_size as the generator does.
     """
 
     def __init__(
@@ -66,31 +67,31 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        end = quarter(image_size)
+        end = quarter_image_size(image_size)
         self.body = nn.Sequential(
             nn.Conv2d(channels + num_classes, width, 4, 2, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, 2, 1),
-            normalisation(norm, 2 * width, end, end),
+            build_norm(norm, 2 * width, end, end),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
             nn.Linear(2 * width * end**2, hidden),
-            normalisation(norm, hidden),
+            build_norm(norm, hidden),
             nn.LeakyReLU(0.2),
             LogitLayer(hidden, 1),
         )
-        self.apply(normal_weights)
+        self.apply(initialize_normal)
         if norm == "spectral":
-            normalise_spectrally(self)
+            apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.body(with_label_planes(images, labels, self.num_classes)).squeeze(1)  # (N,)
+        return self.body(append_label_planes(images, labels, self.num_classes)).squeeze(1)  # (N,)
 
 
-def quarter(image_size: int) -> int:
-    """Return a quarter of image_size, or raise InputError where there is none."""
+def quarter_image_size(image_size: int) -> int:
+    """Return a quarter of image_size; raise InputError unless it is a multiple of 4, 8 or more."""
     if image_size < 8 or image_size % 4:
         raise InputError(
-            f"data.image_size={image_size}: model=infogan makes multiples of 4 from 8 on (28, 32, 64, ...)"
+            f"data.image_size={image_size}: model=infogan needs a multiple of 4, 8 or more (28, 32, 64, ...)"
         )
     return image_size // 4

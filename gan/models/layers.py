@@ -1,4 +1,4 @@
-"""What two or more architectures share."""
+"""Layers and functions that two or more architectures share."""
 
 import torch
 from torch import Tensor, nn
@@ -8,32 +8,35 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gan.errors import InputError
 
 
-def class_vector(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels (N,) as one-hot rows (N, num_classes); (N, 0) for an unconditional network."""
+def encode_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Return labels (N,) as one-hot vectors (N, num_classes), or (N, 0) for an unconditional network."""
     return one_hot(labels, num_classes).float() if num_classes else labels.new_zeros(len(labels), 0).float()
 
 
-def with_label_planes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return images (N, C, H, W) and a plane for each class, of ones for the label's: (N, C + num_classes, H, W)."""
-    planes = class_vector(labels, num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+def append_label_planes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return images (N, C, H, W) with one-hot labels (N,) as further, constant channels: (N, C + num_classes, H, W)."""
+    planes = encode_labels(labels, num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
     return torch.cat([images, planes], dim=1)
 
 
-def doublings(image_size: int) -> tuple[int, int]:
-    """Split image_size into (start, n) with image_size = start * 2^n, start in 4..7 and n >= 1, or raise InputError."""
+def factor_image_size(image_size: int) -> tuple[int, int]:
+    """Return (start, n) with image_size = start * 2^n, start in 4..7 and n >= 1; raise InputError if there are none."""
     start, n = image_size, 0
     while start > 7 and start % 2 == 0:
         start, n = start // 2, n + 1
     if n == 0 or not 4 <= start <= 7:
         raise InputError(
-            f"data.image_size={image_size}: this model makes 4, 5, 6 or 7 times a power of two "
+            f"data.image_size={image_size}: this model needs 4, 5, 6 or 7 times a power of two, 8 or more "
             f"(28, 32, 40, 48, 56, 64, 96, 128, ...)"
         )
     return start, n
 
 
-def normalisation(name: str, channels: int, *size: int) -> nn.Module:
-    """Return the layer that `norm=name` puts behind outputs (N, channels, *size); for spectral there is none."""
+def build_norm(name: str, channels: int, *size: int) -> nn.Module:
+    """Return the layer of `norm=name` for inputs (N, channels, *size), the identity for none and spectral.
+
+    Raises InputError for a name other than batch, layer, none and spectral.
+    """
     layers = {
         "batch": lambda: (nn.BatchNorm2d if size else nn.BatchNorm1d)(channels),
         "layer": lambda: nn.LayerNorm([channels, *size]),
@@ -45,20 +48,20 @@ def normalisation(name: str, channels: int, *size: int) -> nn.Module:
     return layers[name]()
 
 
-def normalise_spectrally(network: nn.Module) -> None:
-    """Hold the largest singular value of every convolution, dense layer and embedding at 1 (Miyato et al. 2018).
+def apply_spectral_norm(network: nn.Module) -> None:
+    """Keep the largest singular value of every convolution, dense layer and embedding at 1 (Miyato et al. 2018).
 
-    Initialize them first: afterwards `weight` is a computed copy, and writing to it changes nothing.
+    Initialize them first: afterwards `weight` is a computed copy, and a change to it has no effect.
     """
     for layer in list(network.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             spectral_norm(layer)
 
 
-def normal_weights(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and the gains of convolutions' batch norm from N(1, 0.02); biases stay torch's.
+def initialize_normal(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02^2) and the gains of 2d batch norm from N(1, 0.02^2); biases stay as torch's defaults.
 
-    Radford et al. 2016, section 4.
+    For `nn.Module.apply`. Radford et al. 2016, section 4, and its code.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
@@ -67,10 +70,10 @@ def normal_weights(module: nn.Module) -> None:
 
 
 class LogitLayer(nn.Linear):
-    """The dense layer that a discriminator ends in, (N, inputs) to (N, outputs), in float32 also under autocast.
+    """The last, dense layer of a discriminator, (N, inputs) to (N, outputs), in float32 even under autocast.
 
-    Losses take differences of logits, of which bfloat16's eight binary digits leave little where logits are large and
-    alike; casting them afterwards brings nothing back.
+    Losses take differences of logits. In bfloat16, with eight binary digits, little is left of the difference of two
+    large logits, and a cast after the layer can't restore it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +82,7 @@ class LogitLayer(nn.Linear):
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain (starting at 1) and bias (at 0) depend on the class; plain batch norm without classes.
+    """Batch norm whose gain (first 1) and bias (first 0) depend on the class; plain batch norm without classes.
 
     Maps (N, channels, H, W) and labels (N,) to (N, channels, H, W). Dumoulin et al. 2017, "A Learned Representation
     for Artistic Style", eq. 5.
@@ -99,5 +102,5 @@ class ConditionalBatchNorm2d(nn.Module):
         x = self.norm(x)
         if not self.conditional:
             return x
-        gain, bias = (of(labels).to(x.dtype)[:, :, None, None] for of in (self.gain, self.bias))
+        gain, bias = (embed(labels).to(x.dtype)[:, :, None, None] for embed in (self.gain, self.bias))
         return torch.addcmul(bias, x, gain)

@@ -1,6 +1,6 @@
 """Fully connected generator and discriminator, class-conditional by concatenation (Mirza & Osindero 2014).
 
-First weights are torch's: uniform within +-1 / sqrt(fan-in).
+Weights are initialized as torch does: uniform within +-1 / sqrt(fan-in).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gan.models.layers import LogitLayer, class_vector
+from gan.models.layers import LogitLayer, encode_labels
 
 
 class Generator(nn.Module):
@@ -34,7 +34,7 @@ class Generator(nn.Module):
         self.shape = (channels, image_size, image_size)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([z, class_vector(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
+        x = torch.cat([z, encode_labels(labels, self.num_classes)], dim=1)  # (N, z_dim + num_classes)
         return self.body(x).unflatten(1, self.shape)  # (N, C, H, W)
 
 
@@ -51,5 +51,5 @@ class Discriminator(nn.Module):
         self.body = nn.Sequential(*layers, LogitLayer(widths[-1], 1))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = torch.cat([images.flatten(1), class_vector(labels, self.num_classes)], dim=1)  # (N, C*H*W + num_classes)
+        x = torch.cat([images.flatten(1), encode_labels(labels, self.num_classes)], dim=1)  # (N, C*H*W + num_classes)
         return self.body(x).squeeze(1)  # (N,)

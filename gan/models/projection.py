@@ -5,14 +5,14 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from gan.errors import InputError
-from gan.models.layers import LogitLayer, normalise_spectrally
-from gan.models.resnet import initialize, trunk
+from gan.models.layers import LogitLayer, apply_spectral_norm
+from gan.models.resnet import build_trunk, initialize_glorot
 
 
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits <v_y, phi(x)> + psi(phi(x)), (N,).
 
-    phi are sum-pooled features; every layer, the class vectors v included, is spectrally normalised.
+    phi are sum-pooled features (N, width). All layers have spectral norm, the class vectors v included.
     Miyato & Koyama 2018, eq. 3. Raises InputError without classes.
     """
 
@@ -20,14 +20,14 @@ class Discriminator(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise InputError(
-                "model=projection: scores an image by its class, and these have none (unlabelled data or "
+                f"model=projection: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = trunk(channels, width, image_size)
+        self.blocks = build_trunk(channels, width, image_size)
         self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
-        self.apply(initialize)
+        self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code
-        normalise_spectrally(self)
+        apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         phi = relu(self.blocks(images)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)

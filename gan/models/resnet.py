@@ -6,11 +6,11 @@ One generator and the blocks of three discriminators: sngan, projection and resn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from gan.models.layers import ConditionalBatchNorm2d, doublings
+from gan.models.layers import ConditionalBatchNorm2d, factor_image_size
 
 
 class GeneratorBlock(nn.Module):
-    """Double the size of maps (N, inputs, H, W) to (N, outputs, 2H, 2W), batch norm before each ReLU.
+    """A residual block from (N, inputs, H, W) to (N, outputs, 2H, 2W), with batch norm before each ReLU.
 
     With num_classes above 0 the batch norm is conditional on the labels (N,).
     """
@@ -31,7 +31,10 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Map (N, inputs, H, W) to (N, outputs, H, W), or to half the size with `down`; `first` takes raw pixels."""
+    """A residual block from (N, inputs, H, W) to (N, outputs, H, W), or to half the size with `down`.
+
+    The `first` block of a network has no ReLU before its first convolution, since its inputs are pixels.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, down: bool = False, first: bool = False) -> None:
         super().__init__()
@@ -51,17 +54,18 @@ class DiscriminatorBlock(nn.Module):
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    Labels enter by conditional batch norm. Raises InputError for an image_size that does not double from 4..7 px.
+    Labels enter by conditional batch norm. Raises InputError for an image_size that is not 4..7 times a
+    power of two.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 128, width: int = 256) -> None:
         super().__init__()
         self.z_dim = z_dim
-        start, n = doublings(image_size)
+        start, n = factor_image_size(image_size)
         self.project = nn.Sequential(nn.Linear(z_dim, width * start**2), nn.Unflatten(1, (width, start, start)))
         self.blocks = nn.ModuleList(GeneratorBlock(width, width, num_classes) for _ in range(n))
         self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
-        self.apply(initialize)
+        self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.head[2].weight)  # 3x3, but in no residual block
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -71,11 +75,11 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
-    """Return blocks that halve the size, then two that keep it, no ReLU behind: (N, inputs, H, W) to (N, width, h, w).
+def build_trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
+    """Return a discriminator's blocks, (N, inputs, H, W) to (N, width, h, w): some halve the size, then two keep it.
 
-    The papers' 32 px are halved twice; larger images as often as it takes to reach h = w <= 8, so that features cover
-    as large a part of the image: three times at 64 px, four times at 128 px.
+    There is no ReLU after the last. Images of 32 px are halved twice, as in the papers; larger ones until h = w <= 8,
+    so that features cover as large a part of the image: three times at 64 px, four times at 128 px.
     """
     halvings = 2
     while image_size / 2**halvings > 8:
@@ -88,11 +92,11 @@ def trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
     )
 
 
-def initialize(module: nn.Module) -> None:
-    """Draw weights by Glorot & Bengio's uniform rule, with gain sqrt(2) for 3x3 convolutions; biases are 0.
+def initialize_glorot(module: nn.Module) -> None:
+    """Draw weights by the uniform rule of Glorot & Bengio 2010, with gain sqrt(2) for 3x3 convolutions; biases are 0.
 
-    Both papers' code; there the generator's last convolution, which is in no block, has a gain of 1.
-    Acts on plain layers only: of one under spectral norm `weight` is a computed copy.
+    As in the code of both papers, where the generator's last convolution, outside all blocks, has a gain of 1. For
+    `nn.Module.apply`, before spectral norm: afterwards `weight` is a computed copy.
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
         gain = 2**0.5 if module.weight.shape[2:] == (3, 3) else 1.0

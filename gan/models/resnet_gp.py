@@ -4,24 +4,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import LogitLayer, with_label_planes
-from gan.models.resnet import initialize, trunk
+from gan.models.layers import LogitLayer, append_label_planes
+from gan.models.resnet import build_trunk, initialize_glorot
 
 
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), from mean-pooled features.
 
-    No normalisation at all, so that a gradient penalty is defined; labels enter as planes beside the image.
+    It has no normalization, so that a gradient penalty is defined. Labels enter as one-hot planes beside the image.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.blocks = trunk(channels + num_classes, width, image_size)
+        self.blocks = build_trunk(channels + num_classes, width, image_size)
         self.head = LogitLayer(width, 1)
-        self.apply(initialize)
+        self.apply(initialize_glorot)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
+        x = append_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
         phi = relu(self.blocks(x)).mean(dim=(2, 3), dtype=torch.float32)  # (N, width)
         return self.head(phi).squeeze(1)  # (N,)

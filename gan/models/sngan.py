@@ -1,28 +1,28 @@
-"""Spectrally normalised residual discriminator (Miyato et al. 2018, table 4) for the generator of resnet.py."""
+"""Residual discriminator with spectral norm (Miyato et al. 2018, table 4) for the generator of resnet.py."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import LogitLayer, normalise_spectrally, with_label_planes
-from gan.models.resnet import initialize, trunk
+from gan.models.layers import LogitLayer, append_label_planes, apply_spectral_norm
+from gan.models.resnet import build_trunk, initialize_glorot
 
 
 class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), from sum-pooled features.
 
-    With classes the labels enter as planes beside the image, the "concat" of Miyato & Koyama 2018, figure 1b.
+    Labels enter as one-hot planes beside the image, the "concat" of Miyato & Koyama 2018, figure 1b.
     """
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.blocks = trunk(channels + num_classes, width, image_size)
+        self.blocks = build_trunk(channels + num_classes, width, image_size)
         self.psi = LogitLayer(width, 1)
-        self.apply(initialize)
-        normalise_spectrally(self)
+        self.apply(initialize_glorot)
+        apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = with_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
+        x = append_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
         phi = relu(self.blocks(x)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
         return self.psi(phi).squeeze(1)  # (N,)

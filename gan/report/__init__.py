@@ -1,1 +1,1 @@
-"""Runs as one page of HTML that needs nothing else: no network, no account, no second file."""
+"""Reports over many runs: statistics, one HTML page that needs no network, and the same as a W&B report."""

@@ -1,4 +1,4 @@
-"""The page: a part for each protocol, made of sentences, charts, samples and tables."""
+"""The report as one HTML page: one section per protocol, with a headline, charts, samples and tables."""
 
 import math
 from collections.abc import Iterable
@@ -9,64 +9,64 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gan.report import charts, tables, tuning
-from gan.report.parts import Cell, Part, evaluations, parts, samples
-from gan.report.settings import ENOUGH, importance, named, varying
-from gan.report.words import headline
+from gan.report.sections import Cell, Section, build_sections, find_samples, read_evaluations
+from gan.report.settings import FEWEST_RUNS, compute_importance, find_varying_settings, format_setting_name
+from gan.report.words import write_headline
 from gan.run.display import format_score, score_label
 from gan.run.record import Run
 
 MOST_SAMPLES = 12  # cells whose samples are shown
 MOST_NAMED = 7  # cells in the legend
 MOST_ROWS = 8  # cells in a chart of cells
-ROWS = 0.5  # inches of a chart for each of its rows
+ROW_INCHES = 0.5  # of a chart of cells
 
 
-def page(runs: Iterable[Run], source: str) -> str:
-    """Return the report of runs as HTML that needs no other file; `source` says where they come from."""
-    found = parts(runs)
+def render_page(runs: Iterable[Run], source: str) -> str:
+    """Return the report of runs as HTML that needs no other file; `source` is shown as where they come from."""
+    sections = build_sections(runs)
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters |= {"label": score_label, "number": format_score}
-    shown = [shown_part(part) for part in found]
+    shown = [describe_section(section) for section in sections]
     return environment.get_template("page.html.j2").render(
-        parts=shown, source=source, protocols=tables.of_protocols(found)
+        sections=shown, source=source, protocols=tables.list_protocol_fields(sections)
     )
 
 
-def shown_part(part: Part) -> dict[str, Any]:
-    """Return what the template shows of a part."""
-    pictures = [(cell, *drawn) for cell in part.cells if (drawn := samples(cell, part.score))]
-    diverged = sum(bool(run.scores.get("diverged")) for run in part.runs)
+def describe_section(section: Section) -> dict[str, Any]:
+    """Return the variables of the template for one section."""
+    pictures = [(cell, *drawn) for cell in section.cells if (drawn := find_samples(cell, section.score))]
+    diverged = sum(bool(run.scores.get("diverged")) for run in section.runs)
     return {
-        "part": part,
-        "headline": headline(part),
-        "facts": [("cells", len(part.cells)), ("runs", len(part.runs)), ("diverged", diverged)],
-        "legend": part.cells[:MOST_NAMED],
-        "single": [(name, each.pop()) for name in ("model", "loss") if len(each := kinds(part, name)) == 1],
-        "strips": strips(part),
-        "grid": tables.grid(part),
-        "curves": curves(part),
-        "settings": settings(part),
+        "section": section,
+        "headline": write_headline(section),
+        "facts": [("cells", len(section.cells)), ("runs", len(section.runs)), ("diverged", diverged)],
+        "legend": section.cells[:MOST_NAMED],
+        "single": [(name, each.pop()) for name in ("model", "loss") if len(each := list_choices(section, name)) == 1],
+        "strips": render_strips(section),
+        "grid": tables.build_model_loss_grid(section),
+        "curves": render_curves(section),
+        "settings": render_settings(section),
         "samples": pictures[:MOST_SAMPLES],
         "pictured": len(pictures),
-        "cells": tables.of_cells(part),
-        "runs": tables.of_runs(part),
+        "cells": tables.build_cell_table(section),
+        "runs": tables.build_run_table(section),
     }
 
 
-def kinds(part: Part, name: str) -> set[str]:
-    """Return the models, losses, ... of a part."""
-    return {cell.choice(name) for cell in part.cells}
+def list_choices(section: Section, group: str) -> set[str]:
+    """Return the options of a config group (data, model or loss) that occur in a section."""
+    return {cell.get_choice(group) for cell in section.cells}
 
 
-def strips(part: Part) -> list[tuple[str, Markup]]:
-    """Return the charts of the best cell of each loss and model, and of the best cells, where they differ."""
-    finished = [(cell.short, cell) for cell in part.cells if cell.fids]
+def render_strips(section: Section) -> list[tuple[str, Markup]]:
+    """Return charts of the best cell per loss, the best per model, and the best of all; each by name, none twice."""
+    finished = [(cell.short, cell) for cell in section.cells if cell.fids]
     rows = {
-        "loss": tables.by_choice(part, "loss"),
-        "model": tables.by_choice(part, "model"),
+        "loss": tables.find_best_by_choice(section, "loss"),
+        "model": tables.find_best_by_choice(section, "model"),
         "cell": finished[:MOST_ROWS],
     }
     chosen: dict[str, list[tuple[str, Cell]]] = {}
@@ -75,56 +75,70 @@ def strips(part: Part) -> list[tuple[str, Markup]]:
         if len(pairs) > 1 and [cell.label for _, cell in pairs] not in shown:
             chosen[name] = pairs
     chosen = chosen or ({"loss": rows["loss"]} if finished else {})
-    found = []
+    rendered = []
     for name, pairs in chosen.items():
-        title, size = f"Lowest {score_label(part.score)} by {name}", (4.6, 0.9 + ROWS * len(pairs))
-        data = (pairs, part.line, score_label(part.score))
-        found.append((name, charts.svg(f"p{part.name}-{name}", title, size, charts.strip, *data)))
-    return found
+        title, size = f"Lowest {score_label(section.score)} by {name}", (4.6, 0.9 + ROW_INCHES * len(pairs))
+        data = (pairs, section.floor_line, score_label(section.score))
+        rendered.append((name, charts.render_svg(f"p{section.name}-{name}", title, size, charts.draw_strip, *data)))
+    return rendered
 
 
-def curves(part: Part) -> list[Markup]:
-    """Return the charts of FID against step and time, none where no run kept evaluations."""
-    if not any(evaluations(run, part.score) for run in part.runs):
+def render_curves(section: Section) -> list[Markup]:
+    """Return the charts of FID against step and time, [] if no run saved evaluations."""
+    if not any(read_evaluations(run, section.score) for run in section.runs):
         return []
-    name, data = score_label(part.score), (part.cells, part.score)
+    name, data = score_label(section.score), (section.cells, section.score)
     axes = {"step": "generator steps", "seconds": "time"}
     return [
-        charts.svg(
-            f"p{part.name}-{axis}", f"{name} against {words}", (4.6, 3.3), charts.curves, *data, axis, part.line, name
+        charts.render_svg(
+            f"p{section.name}-{axis}",
+            f"{name} against {words}",
+            (4.6, 3.3),
+            charts.draw_curves,
+            *data,
+            axis,
+            section.floor_line,
+            name,
         )
         for axis, words in axes.items()
     ]
 
 
-def settings(part: Part) -> dict[str, Any]:
-    """Return the charts of the settings that differ, or why there are none, by "bars", "why" and "parallel"."""
-    runs, name = part.runs, score_label(part.score)
-    fids = [run.scores.get(part.score, math.nan) for run in runs]
+def render_settings(section: Section) -> dict[str, Any]:
+    """Return the charts of the settings that differ between runs.
+
+    "bars" is the importance of each, or None for the reason in "why"; "parallel" shows the settings of each run; "n" is
+    the number of runs that did not diverge.
+    """
+    runs, name = section.runs, score_label(section.score)
+    fids = [run.scores.get(section.score, math.nan) for run in runs]
     finished = [i for i, fid in enumerate(fids) if math.isfinite(fid)]
-    told, compared = varying(runs), varying([runs[i] for i in finished])
-    found = {"n": len(finished), "why": why(compared, [fids[i] for i in finished]), "bars": None, "parallel": None}
+    varying, compared = find_varying_settings(runs), find_varying_settings([runs[i] for i in finished])
+    compared_fids = [fids[i] for i in finished]
+    why = explain_missing_importance(compared, compared_fids)
+    rendered: dict[str, Any] = {"n": len(finished), "why": why, "bars": None, "parallel": None}
     shares: dict[str, float] = {}
-    if not found["why"]:
-        shares = importance(compared, [fids[i] for i in finished])
+    if not why:
+        shares = compute_importance(compared, compared_fids)
         size = (4.6, 0.5 + 0.4 * len(shares))
         title = f"Share of the differences in {name} by setting"
-        found["bars"] = charts.svg(f"p{part.name}-importance", title, size, tuning.bars, shares)
-    if told and finished:
-        ordered = sorted(told, key=lambda key: -shares.get(key, 0))[: tuning.MOST_AXES]
+        rendered["bars"] = charts.render_svg(f"p{section.name}-importance", title, size, tuning.draw_bars, shares)
+    if varying and finished:
+        ordered = sorted(varying, key=lambda key: -shares.get(key, 0))[: tuning.MOST_AXES]
         size = (max(9.4, 1.8 * (len(ordered) + 1)), 3.6)
-        title = f"Settings and {name} of each run"
-        lines = ({key: told[key] for key in ordered}, fids, name)
-        found["parallel"] = charts.svg(f"p{part.name}-settings", title, size, tuning.parallel, *lines)
-    return found
+        title, data = f"Settings and {name} of each run", ({key: varying[key] for key in ordered}, fids, name)
+        svg = charts.render_svg(f"p{section.name}-settings", title, size, tuning.draw_parallel_axes, *data)
+        rendered["parallel"] = svg
+    return rendered
 
 
-def why(told: dict[str, list[Any]], fids: list[float]) -> str:
-    """Return why the importance of settings cannot be told, nothing where it can."""
-    if fids and not told:
+def explain_missing_importance(varying: dict[str, list[Any]], fids: list[float]) -> str:
+    """Return why the importance of settings can't be computed, "" if it can."""
+    if fids and not varying:
         return "No setting differs between these runs but the seed."
-    if len(fids) < ENOUGH:
-        return f"Too few runs to tell settings apart: {len(fids)} that did not diverge, of {ENOUGH} or more."
-    if len(told) == 1:
-        return f"Only {named(next(iter(told)))} differs between these runs; there is nothing to weigh it against."
+    if len(fids) < FEWEST_RUNS:
+        return f"Too few runs to tell settings apart: {len(fids)} that did not diverge, of {FEWEST_RUNS} or more."
+    if len(varying) == 1:
+        only = format_setting_name(next(iter(varying)))
+        return f"Only {only} differs between these runs; there is nothing to weigh it against."
     return "All these runs score the same." if len(set(fids)) == 1 else ""

@@ -1,4 +1,4 @@
-"""Tables of the page: of each entry its text, and what a column is sorted by."""
+"""Tables of the report's page, whose entries have a text and a key to sort columns by."""
 
 import math
 from pathlib import Path
@@ -6,15 +6,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gan.report.parts import Cell, Part, finite
+from gan.report.sections import Cell, Section, finite_or_inf
 from gan.run.display import format_score, score_label
 
-SPELLED = {"std": "standard deviation", "images_seen": "images seen", "minutes": "minutes", "diverged": "diverged"}
-WORDS = ("cell", "folder")
+COLUMN_TITLES = {
+    "std": "standard deviation",
+    "images_seen": "images seen",
+    "minutes": "minutes",
+    "diverged": "diverged",
+}
+TEXT_COLUMNS = ("cell", "folder")
 
 
 class Entry(NamedTuple):
-    """A table's entry: its text, what its column is sorted by, and whether it is a number."""
+    """An entry of a table: its text, the key that its column is sorted by, and whether it is a number."""
 
     text: str
     key: str
@@ -22,47 +27,47 @@ class Entry(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Headers, whether each stands above numbers, rows of a cell or none with their entries, and a last row."""
+    """Headers, each with whether its column holds numbers; rows with the cell they are about; and a last row."""
 
     headers: list[tuple[str, bool]]
     rows: list[tuple[Cell | None, list[Entry]]]
     foot: list[Entry]
 
 
-def of_cells(part: Part) -> Table:
-    """Return gan.report.statistics's table of a part, real images last."""
+def build_cell_table(section: Section) -> Table:
+    """Return the table of `gan.report.statistics.build_table`: one row per cell, real images last."""
     titles = {
-        part.score: score_label(part.score),
-        f"{part.score} of best": f"{score_label(part.score)} of best checkpoint",
+        section.score: score_label(section.score),
+        f"{section.score} of best": f"{score_label(section.score)} of best checkpoint",
     }
-    titles[part.score_of_reals] = score_label(part.score_of_reals)
-    headers = [(titles.get(name, SPELLED.get(name, name)), name not in WORDS) for name in part.rows]
-    by_label = {cell.label: cell for cell in part.cells}
-    *rows, real = part.rows.to_dict("records")
-    body = [(by_label[row["cell"]], [entry(part.score, name, row[name]) for name in row]) for row in rows]
-    return Table(headers, body, [entry(part.score, name, real[name]) for name in real])
+    titles[section.score_of_reals] = score_label(section.score_of_reals)
+    headers = [(titles.get(name, COLUMN_TITLES.get(name, name)), name not in TEXT_COLUMNS) for name in section.rows]
+    by_label = {cell.label: cell for cell in section.cells}
+    *rows, reals = section.rows.to_dict("records")
+    body = [(by_label[row["cell"]], [build_entry(section.score, name, row[name]) for name in row]) for row in rows]
+    return Table(headers, body, [build_entry(section.score, name, reals[name]) for name in reals])
 
 
-def of_runs(part: Part) -> Table:
-    """Return a row for each run: its cell, seed, cost and scores, best first."""
-    others = [name for name in part.runs[0].floor if name != part.score]
-    scores = [part.score, "diverged", "images_seen", "minutes", *others]
-    names = ["cell", "seed", *(SPELLED.get(name, score_label(name)) for name in scores), "folder"]
-    pairs = [(cell, run) for cell in part.cells for run in cell.runs]
+def build_run_table(section: Section) -> Table:
+    """Return one row per run, best first: its cell, seed, cost and scores."""
+    others = [name for name in section.runs[0].floor if name != section.score]
+    scores = [section.score, "diverged", "images_seen", "minutes", *others]
+    names = ["cell", "seed", *(COLUMN_TITLES.get(name, score_label(name)) for name in scores), "folder"]
+    pairs = [(cell, run) for cell in section.cells for run in cell.runs]
     rows = []
-    for cell, run in sorted(pairs, key=lambda pair: finite(pair[1].scores.get(part.score))):
+    for cell, run in sorted(pairs, key=lambda pair: finite_or_inf(pair[1].scores.get(section.score))):
         diverged = bool(run.scores.get("diverged"))
         values = run.scores | {"minutes": run.scores.get("seconds", math.nan) / 60}
-        entries = [Entry(cell.short, cell.short, False), entry("seed", "seed", run.config["seed"])]
-        entries += [entry(name, name, values.get(name)) for name in scores]
+        entries = [Entry(cell.short, cell.short, False), build_entry("seed", "seed", run.config["seed"])]
+        entries += [build_entry(name, name, values.get(name)) for name in scores]
         entries[3] = Entry("yes" if diverged else "no", str(int(diverged)))
         rows.append((cell, [*entries, Entry(Path(run.name).name, run.name, False)]))
-    return Table([(name, name not in WORDS) for name in names], rows, [])
+    return Table([(name, name not in TEXT_COLUMNS) for name in names], rows, [])
 
 
-def entry(score: str, name: str, value: Any) -> Entry:
-    """Return a value as it is shown and sorted, nothing for none."""
-    if name in WORDS:
+def build_entry(score: str, name: str, value: Any) -> Entry:
+    """Return the entry of a value in the column `name` of a table of `score`; a missing value is empty."""
+    if name in TEXT_COLUMNS:
         return Entry(value, value, False)
     if pd.isna(value):
         return Entry("", "")
@@ -75,26 +80,26 @@ def entry(score: str, name: str, value: Any) -> Entry:
     return Entry(f"{value:,}" if whole else format_score(measure, float(value)), repr(value if whole else float(value)))
 
 
-def by_choice(part: Part, name: str) -> list[tuple[str, Cell]]:
-    """Return the best cell of each model, loss, ..., best first."""
+def find_best_by_choice(section: Section, group: str) -> list[tuple[str, Cell]]:
+    """Return the best cell of each option of a config group (model, loss, ...), best first."""
     best: dict[str, Cell] = {}
-    for cell in part.cells:
+    for cell in section.cells:
         if cell.fids:
-            best.setdefault(cell.choice(name), cell)
+            best.setdefault(cell.get_choice(group), cell)
     return list(best.items())
 
 
-def grid(part: Part) -> dict[str, dict[str, Cell | None]]:
-    """Return the best cell of each model with each loss, by model and loss."""
+def build_model_loss_grid(section: Section) -> dict[str, dict[str, Cell | None]]:
+    """Return the best cell of each model with each loss, by model and loss; None for a pair without runs."""
     best: dict[tuple[str, str], Cell] = {}
-    for cell in part.cells:
-        best.setdefault((cell.choice("model"), cell.choice("loss")), cell)
+    for cell in section.cells:
+        best.setdefault((cell.get_choice("model"), cell.get_choice("loss")), cell)
     models, losses = (sorted({pair[i] for pair in best}) for i in (0, 1))
     return {model: {loss: best.get((model, loss)) for loss in losses} for model in models}
 
 
-def of_protocols(parts: list[Part]) -> list[tuple[str, bool, list[str]]]:
-    """Return each field of the protocols, whether they differ in it, and its value in each part."""
-    names = dict.fromkeys(name for part in parts for name in part.protocol)
-    rows = [(name, [str(part.protocol.get(name, "")) for part in parts]) for name in names]
+def list_protocol_fields(sections: list[Section]) -> list[tuple[str, bool, list[str]]]:
+    """Return (field, whether the protocols differ in it, its value in each section) for each field of the protocols."""
+    names = dict.fromkeys(name for section in sections for name in section.protocol)
+    rows = [(name, [str(section.protocol.get(name, "")) for section in sections]) for name in names]
     return [(name, len(set(values)) > 1, values) for name, values in rows]

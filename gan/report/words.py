@@ -1,63 +1,63 @@
-"""The finding of a part in a sentence or two: which cell is best, and whether it is more than luck."""
+"""The headline of a section: which cell is best, and whether its lead is more than the luck of the seed."""
 
 import pandas as pd
 
-from gan.report.parts import Cell, Part
-from gan.report.statistics import differences
+from gan.report.sections import Cell, Section
+from gan.report.statistics import compare_cells
 from gan.run.display import format_score, score_label
 
-LONGEST = 45  # letters of a cell's name in a headline
+LONGEST_NAME = 45  # characters of a cell's name in a headline
 
 
-def headline(part: Part) -> tuple[str, str]:
-    """Return which cell is best, and how sure that is at this number of seeds."""
-    finished = [cell for cell in part.cells if cell.fids]
-    name = score_label(part.score).replace(" ", "\N{NO-BREAK SPACE}")
+def write_headline(section: Section) -> tuple[str, str]:
+    """Return a sentence that names the best cell, and further ones on how certain that is."""
+    finished = [cell for cell in section.cells if cell.fids]
+    name = score_label(section.score).replace(" ", "\N{NO-BREAK SPACE}")
     if not finished:
         return f"No run has a finite {name}.", "All of them diverged."
     best = finished[0]
-    called, more = in_two(best.short)
-    first = f"{called} has the lowest {name}: {measured(best, part.score)}."
+    short, more = split_cell_name(best.short)
+    first = f"{short} has the lowest {name}: {format_fid(best, section.score)}."
     if len(finished) == 1:
-        alone = "It is the only cell" + (" that did not diverge." if len(part.cells) > 1 else "; there is no other.")
-        return first, more + alone + lost(best)
-    return first, more + compared(best, finished[1], part) + lost(best)
+        only = "It is the only cell" + (" that did not diverge." if len(section.cells) > 1 else "; there is no other.")
+        return first, more + only + mention_diverged(best)
+    return first, more + compare_to_next(best, finished[1], section) + mention_diverged(best)
 
 
-def in_two(short: str) -> tuple[str, str]:
-    """Return a cell's name that fits a headline, and a sentence with the settings that do not."""
+def split_cell_name(short: str) -> tuple[str, str]:
+    """Return a cell's name, cut to fit a headline, and a sentence with the settings that were cut, or ""."""
     head = short.split("=")[0].rpartition(" ")[0]
-    if len(short) <= LONGEST or not head:
+    if len(short) <= LONGEST_NAME or not head:
         return short, ""
     return head, f"Its settings are{short.removeprefix(head)}. "
 
 
-def measured(cell: Cell, score: str) -> str:
-    """Return a cell's FID, with its spread where there is one."""
+def format_fid(cell: Cell, score: str) -> str:
+    """Return a cell's mean FID as text, with its standard deviation if there are two seeds or more."""
     mean, n = format_score(score, cell.mean), len(cell.fids)
     if n == 1:
         return f"{mean} with one seed"
     return f"{mean} ± {format_score(score, float(pd.Series(cell.fids).std()))} over {n} seeds"
 
 
-def compared(best: Cell, following: Cell, part: Part) -> str:
-    """Return whether the difference between two cells is more than the luck of the seed."""
-    behind = f"The next, {following.short}, has {measured(following, part.score)}"
-    pairs = differences(part.runs, part.score)
+def compare_to_next(best: Cell, following: Cell, section: Section) -> str:
+    """Return a sentence on whether the best cell differs from the next by more than the luck of the seed."""
+    behind = f"The next, {following.short}, has {format_fid(following, section.score)}"
+    pairs = compare_cells(section.runs, section.score)
     pair = {best.label, following.label}
-    found = [row for row in pairs.to_dict("records") if {row["cell"], row["other"]} == pair]
-    if not found:
+    tested = [row for row in pairs.to_dict("records") if {row["cell"], row["other"]} == pair]
+    if not tested:
         return f"{behind}. Whether that is more than luck, only two seeds or more of each can show."
-    row = found[0]
+    row = tested[0]
     sign = 1 if row["cell"] == following.label else -1
     low, high = sorted((sign * row["95% low"], sign * row["95% high"]))
-    shown = "more than the luck of the seed" if row["real"] == "yes" else "not shown to be more than luck at this n"
-    span = f"95% interval {format_score(part.score, low)} to {format_score(part.score, high)} for this pair alone"
+    verdict = "more than the luck of the seed" if row["real"] == "yes" else "not shown to be more than luck at this n"
+    span = f"95% interval {format_score(section.score, low)} to {format_score(section.score, high)} for this pair alone"
     holm = f" adjusted for {len(pairs)} pairs" if len(pairs) > 1 else ""
-    return f"{behind}. The difference is {shown} ({span}; p of Welch’s test {row['p']:.2g}{holm})."  # noqa: RUF001
+    return f"{behind}. The difference is {verdict} ({span}; p of Welch’s test {row['p']:.2g}{holm})."  # noqa: RUF001
 
 
-def lost(cell: Cell) -> str:
-    """Return how many of a cell's runs its mean is without."""
+def mention_diverged(cell: Cell) -> str:
+    """Return a sentence on how many of a cell's runs diverged, "" if none did."""
     n = len(cell.runs) - len(cell.fids)
     return f" {n} of its {len(cell.runs)} runs diverged and {'is' if n == 1 else 'are'} not in its mean." if n else ""

@@ -13,17 +13,18 @@ from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData
 from gan.data.latents import Latents
 from gan.gan import GAN
+from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
 from gan.run.checks import check_gan, refuse_nested_multirun
 from gan.run.objectives import require_measured
 
-N_SHOWN = 100  # samples of a run that is not scored
+N_SHOWN = 100  # validation samples of a run that is not scored
 
 
 def build_data(cfg: DictConfig) -> ImageData:
-    """Return the images that a config names, read, with the z and labels to score generators on."""
+    """Return the images that a config names, loaded, with the z and labels to score generators on."""
     data = build(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic)
     data.setup()
     n_fakes = cfg.metrics.n_fakes if cfg.metrics.extractor else N_SHOWN
@@ -33,9 +34,9 @@ def build_data(cfg: DictConfig) -> ImageData:
 
 
 def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
-    """Return the game that a config names, for images of a shape; raise InputError for what can't be right together.
+    """Return the networks, losses and penalties of a config as a GAN for images of this shape (see `network_shape`).
 
-    `shape` is what networks must know of the images, see `network_shape`.
+    Raises InputError for combinations that can't train.
     """
     gan = GAN(
         build(cfg.model.generator, **shape),
@@ -57,22 +58,22 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
 
 
 def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | None:
-    """Return what scores samples against these images, None for metrics=none; `options` are further ones of Scorer."""
+    """Return the Scorer of samples against these images, None for metrics=none; `options` are passed to it."""
     if not cfg.metrics.extractor:
         return None
     options |= {"reference": cfg.metrics.reference, "n_fakes": cfg.metrics.n_fakes, "cache_dir": cfg.cache_dir}
     return Scorer(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
 
 
-def build_extractor(cfg: DictConfig, data: ImageData) -> Any:
-    """Return the network whose features are compared; one with `_partial_` is made for the data, and called with it."""
-    with torch.random.fork_rng():  # making networks draws their first weights
+def build_extractor(cfg: DictConfig, data: ImageData) -> Extractor:
+    """Return the feature extractor; one with `_partial_` depends on the data and is called with them."""
+    with torch.random.fork_rng():  # initializing the extractor's weights must not change training's random numbers
         extractor = build(cfg.metrics.extractor)
         return extractor(data) if cfg.metrics.extractor.get("_partial_") else extractor
 
 
 def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tuple[Trainer, Evaluation]:
-    """Return Lightning's Trainer with all callbacks, and the one among them that scores."""
+    """Return Lightning's Trainer with all callbacks, and its Evaluation callback."""
     evaluation = Evaluation(scorer, objective=cfg.objective, folder=Path(cfg.run_dir))
     if cfg.second_objective:
         require_measured(cfg.second_objective, evaluation)
@@ -89,10 +90,10 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
 
 
 def network_shape(cfg: DictConfig, data: ImageData) -> dict[str, int]:
-    """Return what networks must know of the images: channels, image_size, and num_classes, 0 without conditioning."""
+    """Return the arguments that all networks get: channels, image_size and num_classes (0 if conditional=false)."""
     return data.shape if cfg.conditional else data.shape | {"num_classes": 0}
 
 
 def build(cfg: DictConfig, **options: Any) -> Any:
-    """Instantiate a part of a config, by import paths that a config may use."""
+    """Instantiate a part of a config; only import paths in the allow-list are used."""
     return instantiate(cfg, _execution_whitelist_=PARTS, **options)

@@ -1,4 +1,4 @@
-"""A run's checkpoints: written whole, often enough, and read with one line about whatever is none."""
+"""Checkpoint files: written atomically, and read with one line about what is wrong with a file."""
 
 import io
 from pathlib import Path
@@ -13,29 +13,29 @@ from gan.system.files import write_whole
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, replaced in one move in their own folder: a full disk or a kill leaves the old."""
+    """Lightning's checkpoint files, written atomically: a full disk or a kill leaves the previous file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        content = io.BytesIO()  # torch's own writing of files hides why one fails
+        content = io.BytesIO()  # torch.save to a path hides the system's error
         torch.save(checkpoint, content)
         write_whole(Path(path), content.getbuffer())
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint's content, on the CPU; raise InputError for a file that is none, or is damaged."""
+    """Return a checkpoint's content on the CPU; raise InputError for any other or a damaged file."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         missing = {"state_dict", "global_step"} - checkpoint.keys()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # whatever a reader of pickles makes of a file that is none
+    except Exception as error:  # torch.load raises many kinds for files that are not checkpoints
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{path}: is no checkpoint, or a damaged one ({text[0][:100].rstrip('. ')}); start from "
-            f"another one by ckpt_path=FILE, as {Path(path).with_name('best.ckpt')}, or anew in another folder"
+            f"{path}: not a checkpoint, or a damaged one ({text[0][:100].rstrip('. ')}); start from another one with "
+            f"ckpt_path=FILE, such as {Path(path).with_name('best.ckpt')}, or start a new run in another folder"
         ) from error
     if missing:
-        raise InputError(f"{path}: is no checkpoint of a run: it has no {' and no '.join(sorted(missing))}")
+        raise InputError(f"{path}: not a run's checkpoint: it has no {' and no '.join(sorted(missing))}")
     return checkpoint
 
 
@@ -50,4 +50,6 @@ def require_same_layers(network: nn.Module, layers: dict[str, tuple[int, ...]], 
     for name in own | layers:
         here, there = own.get(name, "missing"), layers.get(name, "missing")
         if here != there:
-            raise InputError(f"{path}: was made by another model: {name} is {there} there, {here} in this run's model")
+            raise InputError(
+                f"{path}: has the weights of another model: {name} is {there} there, {here} in this run's model"
+            )

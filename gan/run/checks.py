@@ -1,4 +1,4 @@
-"""Combinations that cannot be right, refused before training in one line."""
+"""Combinations that can't train, refused before training in one line."""
 
 import logging
 from collections.abc import Iterable
@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from gan.errors import InputError
 from gan.gan import GAN
+from gan.losses import is_unbounded
 
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 
@@ -24,7 +25,10 @@ log = logging.getLogger(__name__)
 def check_gan(
     gan: GAN, *, channels: int, image_size: int, num_classes: int, batch_size: int | None = None, mixed: bool = False
 ) -> None:
-    """Raise InputError unless the networks fit these images, the loss and the penalties; `mixed`: in bf16-mixed."""
+    """Raise InputError unless the networks fit each other, these images, the loss and the penalties.
+
+    `mixed` says that they train in bf16-mixed: a last layer that computes in bfloat16 is then warned of.
+    """
     labels = torch.arange(2) % max(num_classes, 1)
     z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
@@ -36,12 +40,12 @@ def check_gan(
         require_no_batch_statistics(gan)
     if gan.penalties:
         require_per_sample_gradients(gan.discriminator)
-    elif getattr(gan.loss, "needs_lipschitz", False) and gan.weight_clip is None:
+    elif is_unbounded(gan.loss) and gan.weight_clip is None:
         require_spectral_norm(gan.discriminator)
 
 
 def refuse_nested_multirun(trainer: Trainer) -> None:
-    """Raise InputError for a run of a multirun that would start processes itself: each would be a multirun."""
+    """Raise InputError for a run of a multirun that would start further processes: each would start the multirun."""
     launcher = trainer.strategy.launcher
     starts_processes = (
         isinstance(launcher, _SubprocessScriptLauncher)
@@ -55,16 +59,16 @@ def refuse_nested_multirun(trainer: Trainer) -> None:
 
 
 def require_steps(trainer: Trainer) -> None:
-    """Raise InputError for a run that ended before its first step: there is nothing to score."""
+    """Raise InputError for a run that ended before its first step: its generator is untrained."""
     if trainer.global_step == 0:
         raise InputError(
             f"trainer: training ended before its first step (max_time={trainer.max_time}, "
-            f"limit_train_batches={trainer.limit_train_batches}); give it more"
+            f"limit_train_batches={trainer.limit_train_batches}); raise these"
         )
 
 
 def require_no_batch_statistics(gan: GAN) -> None:
-    """Raise InputError if a network has a batch norm, which has nothing to average over in a batch of one."""
+    """Raise InputError if a network has batch norm, which needs more than one sample in a batch."""
     for player in ("generator", "discriminator"):
         for name, module in getattr(gan, player).named_modules():
             if isinstance(module, _BatchNorm):
@@ -74,47 +78,50 @@ def require_no_batch_statistics(gan: GAN) -> None:
 
 
 def require_per_sample_gradients(discriminator: nn.Module) -> None:
-    """Raise InputError if a batch norm ties the samples of a batch together (Gulrajani et al. 2017, section 4)."""
+    """Raise InputError if D has batch norm: a penalty needs D's gradient for each sample alone.
+
+    See Gulrajani et al. 2017, section 4.
+    """
     for name, module in discriminator.named_modules():
         if isinstance(module, _BatchNorm):
             raise InputError(
-                f"model.discriminator.norm=batch: a penalty needs a gradient for each sample, which batch "
-                f"norm (layer {name!r}) mixes over the batch; use model.discriminator.norm=layer, or penalty=none"
+                f"model.discriminator.norm=batch: a penalty needs the gradient of each sample alone, and batch "
+                f"norm (layer {name!r}) mixes samples; use model.discriminator.norm=layer, or penalty=none"
             )
 
 
 def require_spectral_norm(discriminator: nn.Module) -> None:
-    """Raise InputError if nothing bounds D's slope: the Wasserstein loss then falls for ever."""
+    """Raise InputError if D has no spectral norm: without any bound on D, the Wasserstein loss has no minimum."""
     if not any(is_parametrized(module) for module in discriminator.modules()):
         raise InputError(
-            "penalty=none: a Wasserstein loss needs a bounded discriminator; give it a penalty, a weight_clip, or "
+            "penalty=none: a Wasserstein loss needs a discriminator with bounded slope; use a penalty, weight_clip, or "
             "spectral norm (discriminator_norm=spectral, model=sngan, model=projection)"
         )
 
 
 def require_logits(discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Raise InputError unless D maps images (N, C, H, W) to raw logits (N,): losses hold the sigmoid, or need none."""
+    """Raise InputError unless D maps images (N, C, H, W) to raw logits (N,), without a sigmoid at the end."""
     logits = probe(discriminator, images, labels)
     if logits.shape != labels.shape:
         raise InputError(
-            f"model.discriminator: gives outputs {tuple(logits.shape)} for {len(labels)} images, must give one logit "
+            f"model.discriminator: returns {tuple(logits.shape)} for {len(labels)} images; must return one logit for "
             f"each, {tuple(labels.shape)}"
         )
     last = last_operation(logits)
     if "Sigmoid" in last or "Tanh" in last or "Softmax" in last:
         raise InputError(
-            f"model.discriminator: ends in {last.removesuffix('Backward0').lower()}, must give raw logits; "
-            f"the losses are defined on those"
+            f"model.discriminator: ends in {last.removesuffix('Backward0').lower()}; must return raw logits, which "
+            f"all losses expect"
         )
 
 
 def warn_of_rounded_logits(discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Warn of a discriminator whose last layer computes in bfloat16 under autocast."""
+    """Warn if D's last layer computes in bfloat16 under autocast."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = probe(discriminator, images, labels)
     if logits.dtype == torch.bfloat16:
         log.warning(
-            "model.discriminator: its last layer gives bfloat16 logits, whose differences lose digits; "
+            "model.discriminator: its last layer returns bfloat16 logits, whose differences lose digits; "
             "end it in gan.models.layers.LogitLayer, or use trainer.precision=32-true"
         )
 
@@ -123,13 +130,13 @@ def require_images(generator: nn.Module, z: Tensor, labels: Tensor, shape: Itera
     """Raise InputError unless G maps z (N, z_dim) and labels (N,) to images of the shape (C, H, W) in [-1, 1]."""
     images = probe(generator, z, labels)
     if images.shape != (len(z), *shape):
-        raise InputError(f"model.generator: makes images {tuple(images.shape[1:])}, the data's are {tuple(shape)}")
+        raise InputError(f"model.generator: returns images {tuple(images.shape[1:])}; the data's are {tuple(shape)}")
     if images.abs().max() > 1:
-        raise InputError("model.generator: makes pixels outside [-1, 1]; its last layer must be a tanh or a clamp")
+        raise InputError("model.generator: returns pixels outside [-1, 1]; its last layer must be a tanh or a clamp")
 
 
 def probe(network: nn.Module, *inputs: Any) -> Tensor:
-    """Return the network's output with its autograd graph, leaving its buffers and the random state as they were."""
+    """Return a network's output with its autograd graph; its buffers and the random state stay as they are."""
     training = network.training
     with torch.random.fork_rng(), torch.enable_grad():
         outputs = network.eval()(*inputs)
@@ -138,7 +145,7 @@ def probe(network: nn.Module, *inputs: Any) -> Tensor:
 
 
 def last_operation(outputs: Tensor) -> str:
-    """Return the autograd name of the last operation that made the values, not merely their shape."""
+    """Return the autograd name of the last operation that computed values, not only a shape."""
     node = outputs.grad_fn
     while node is not None and type(node).__name__.startswith(RESHAPING) and node.next_functions:
         node = node.next_functions[0][0]

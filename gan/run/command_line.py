@@ -1,4 +1,4 @@
-"""train.py's command line before Hydra reads it: home folders, searches, and runs that go on."""
+"""train.py's arguments before Hydra reads them: home folders, searches, and resumed runs."""
 
 import json
 import os
@@ -12,36 +12,36 @@ from gan.errors import InputError
 from gan.run.untrusted import is_setting, load_plain
 from gan.system.run_folder import CONFIG, LAST
 
-OVERRIDES = "overrides"  # in a run's config: the words that it was started with
+OVERRIDES = "overrides"  # key of a run's config: the arguments that it was started with
 UNSET = (None, "", "null")
 
 
 def complete_command() -> None:
-    """Complete this process's command for Hydra, which reads sys.argv, and have it raise errors, not print them."""
+    """Complete sys.argv, from which alone Hydra takes its arguments, and have Hydra raise errors, not print them."""
     sys.argv[1:] = complete_arguments(sys.argv[1:])
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
 def complete_arguments(words: list[str]) -> list[str]:
-    """Return a command's words as Hydra is to read them; raise InputError for a resume that can't be."""
+    """Return the arguments for Hydra; raise InputError for a resume that is not possible."""
     words = repeat_first_overrides([expand_home(word) for word in words])
     options = {word.partition("=")[0] for word in words}
     if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
-        words.append("--multirun")  # which a config group cannot ask for itself
+        words.append("--multirun")  # a config can't set Hydra's mode
     return words
 
 
 def expand_home(word: str) -> str:
-    """Return an override with ~ for the home folder in its value, which a shell expands at the start of a word only."""
+    """Return an override with ~ at the start of its value expanded; shells do so at the start of a word only."""
     key, sign, value = word.partition("=")
     return key + sign + os.path.expanduser(value) if value == "~" or value.startswith("~/") else word
 
 
 def repeat_first_overrides(words: list[str]) -> list[str]:
-    """Return a command's words with those that a run was started with in front, where they resume one.
+    """Return the arguments of a command that resumes a run, after those that the run was started with.
 
-    `resume=DIR`, and `ckpt_path=` with the last checkpoint of a run's folder, continue that run in its folder; another
-    checkpoint of a run starts a new one from there with the same settings. Later words win over the first command's.
+    `resume=DIR`, and `ckpt_path=` with last.ckpt in a run's folder, continue that run in its folder. Another checkpoint
+    starts a new run from it with the same settings. Later overrides replace the first command's.
     Raises InputError for a folder without a run.
     """
     given = {get_key(word): word.partition("=")[2].strip("'\"") for word in words if "=" in word}
@@ -49,15 +49,15 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
     if folder in UNSET and path in (*UNSET, "last"):
         return words
     if {"-m", "--multirun", "hparams_search"} & {*words, *given}:
-        raise InputError("resume, ckpt_path: continue one run, not a multirun; start each by itself")
+        raise InputError("resume, ckpt_path: can't be combined with --multirun; resume each run on its own")
     if folder and path:
         raise InputError(f"resume={folder}: can't be combined with ckpt_path={path}; leave one of them out")
     run_dir = Path(folder).expanduser() if folder else Path(path).expanduser().parent.parent
     recorded = read_config(run_dir)
     if recorded is None:
         if not folder:
-            return words  # training says what is wrong with the path
-        raise InputError(f"resume={folder}: holds no run: {run_dir / CONFIG} is missing")
+            return words  # find_start raises a better error
+        raise InputError(f"resume={folder}: not a run's folder: {run_dir / CONFIG} is missing")
     continues = folder is not None or Path(path).name == Path(LAST).name
     if continues and not (run_dir / LAST).is_file():
         raise InputError(f"resume={folder}: {run_dir / LAST} is missing; the run ended before its first checkpoint")
@@ -67,7 +67,7 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
     strange = [word for word in recorded.get(OVERRIDES, []) if not is_setting(word.partition("=")[0])]
     if strange:
         raise InputError(
-            f"{run_dir / CONFIG}: {strange[0]} sets nothing of a run, and is not repeated; remove it there"
+            f"{run_dir / CONFIG}: {strange[0]} is not a key of a run's config, and is not repeated; remove it there"
         )
     replaced = {get_key(word) for word in own} | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
@@ -77,18 +77,18 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
 
 
 def get_key(word: str) -> str:
-    """Return the key of an override, without Hydra's signs to add or remove it."""
+    """Return the key of an override, without Hydra's + and ~ in front."""
     return word.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
 def read_config(run_dir: Path) -> dict[str, Any] | None:
-    """Return the config that a run has filed, None where there is none."""
+    """Return the config in a run's folder, None if there is none."""
     path = run_dir / CONFIG
     return OmegaConf.to_container(load_plain(path)) if path.is_file() else None
 
 
 def quote_value(value: Any) -> str:
-    """Return a value in the grammar of Hydra's overrides."""
+    """Return a value, quoted where necessary, in the grammar of Hydra's overrides."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{name}:{quote_value(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A run's config as people type it, made ready to build from: its paths, numbers, seed and precision."""
+"""A run's config, made ready to build from: types, home folders, seed and precision."""
 
 import math
 import os
@@ -18,20 +18,20 @@ from gan.system.precision import resolve_precision
 
 GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
 SEEDS = 2**32  # what numpy takes
-TYPES = {  # of keys that no constructor has
+TYPES = {  # of keys that are not arguments of a constructor
     "metrics.n_fakes": int,
     "metrics.reference": str,
     "seed": int | None,
     "conditional": bool,
     "discriminator_norm": str,
-    "trainer.precision": object,  # auto, too
+    "trainer.precision": object,  # checked by resolve_precision
     "optimizer.lr": float,
     "optimizer.beta1": float,
     "optimizer.beta2": float,
     **dict.fromkeys(("objective", "second_objective", "ckpt_path", "resume", "cache_dir"), str | None),
     **dict.fromkeys(("data_dir", "run_dir"), str),
 }
-NAMES = {  # of kinds of values
+NAMES = {  # of types, for messages
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -42,10 +42,10 @@ NAMES = {  # of kinds of values
 
 
 def prepare_config(cfg: DictConfig) -> DictConfig:
-    """Return the config with all values resolved and as the classes that it names want them.
+    """Return the config with all values resolved, of the types that the constructors' hints ask for.
 
-    `~` is the home folder at the start of any string; whole numbers may be typed as floats and floats as whole numbers;
-    seed=null draws a seed; trainer.precision=auto becomes what the hardware computes fast.
+    Whole numbers may be typed as floats (1e4), and floats as whole numbers. `~` at the start of a string becomes the
+    home folder, seed=null a random seed, and trainer.precision=auto the precision that the hardware computes fast.
     Raises InputError that names the key, its value and what is allowed.
     """
     try:
@@ -66,16 +66,16 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
 
 
 def choose_seed(seed: int | None) -> int:
-    """Return the seed, or one that is drawn for null; raise InputError outside of 0 to 2^32 - 1."""
+    """Return the seed, a random one for None; raise InputError outside of 0 to 2^32 - 1."""
     if seed is None:
         return random.SystemRandom().randrange(SEEDS)
     if not 0 <= seed < SEEDS:
-        raise InputError(f"seed={seed}: must be a whole number from 0 to {SEEDS - 1}, or null for one that is drawn")
+        raise InputError(f"seed={seed}: must be a whole number from 0 to {SEEDS - 1}, or null for a random one")
     return seed
 
 
 def convert(value: Any, key: str, hint: Any) -> Any:
-    """Return a value of the config, nested ones too, as its type hint wants it; a dict of hints goes with a dict."""
+    """Return a value of the config, and all inside it, converted to its type hint; a dict has a dict of hints."""
     if isinstance(value, dict):
         if "_target_" in value:
             require_target(value["_target_"], key)
@@ -100,7 +100,7 @@ def convert(value: Any, key: str, hint: Any) -> Any:
 
 
 def require_kind(value: Any, key: str, hint: Any) -> None:
-    """Raise InputError for a value that is of none of a hint's kinds, where all of these are plain or literal."""
+    """Raise InputError for a value that fits no alternative of a hint; hints of other types are skipped."""
     kinds = [get_origin(kind) or kind for kind in unpack_union(hint)]
     choices = [choice for kind in unpack_union(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
     if hint is None or any(kind not in NAMES and kind is not Literal for kind in kinds) or value in choices:
@@ -113,10 +113,10 @@ def require_kind(value: Any, key: str, hint: Any) -> None:
 
 
 def convert_number(value: Any, key: str, hint: Any) -> Any:
-    """Return a number as an int or a float, where the hint allows only one of them; raise InputError for none."""
+    """Return a number as an int or a float, whichever the hint asks for; raise InputError for anything else."""
     kinds = set(unpack_union(hint))
     if {int, float} <= kinds and isinstance(value, float) and value > 1 and value.is_integer():
-        return int(value)  # a count, where values up to 1 are shares
+        return int(value)  # a count; values up to 1 are fractions
     wants_int, wants_float = int in kinds and float not in kinds, float in kinds and int not in kinds
     if not (wants_int or wants_float) or kinds & {str, bool, list} or isinstance(value, dict | list):
         return value
@@ -130,7 +130,7 @@ def convert_number(value: Any, key: str, hint: Any) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """Return a value as it is typed on the command line."""
+    """Return a value as a command line would have it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -140,7 +140,7 @@ def unpack_union(hint: Any) -> Sequence[Any]:
 
 
 def element_hint(hint: Any) -> Any:
-    """Return the type hint of a list's elements; None where it has none, or several."""
+    """Return the type hint of a list's elements, None if there is none or more than one."""
     for kind in unpack_union(hint):
         if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Iterable):
             inner = {part for part in get_args(kind) if part is not ...}
@@ -149,7 +149,7 @@ def element_hint(hint: Any) -> Any:
 
 
 def read_hints(target: str) -> dict[str, Any]:
-    """Return the type hints of what a `_target_` names, its base classes' too."""
+    """Return the type hints of a `_target_`'s arguments, those of base classes included."""
     try:
         found = get_object(target)
         hints = [get_type_hints(base.__init__) for base in reversed(found.__mro__)] if isinstance(found, type) else []
@@ -159,7 +159,7 @@ def read_hints(target: str) -> dict[str, Any]:
 
 
 def check_trainer(trainer: dict[str, Any], *, is_scored: bool) -> None:
-    """Raise InputError for options of the Trainer that would train nothing, never end, or score part of the samples."""
+    """Raise InputError for Trainer options that train nothing, never end, or score only part of the samples."""
     for name in ("max_steps", "max_epochs"):
         if trainer.get(name) is not None and (trainer[name] == 0 or trainer[name] < -1):
             raise InputError(f"trainer.{name}={trainer[name]}: must be at least 1, or -1 for no limit")
@@ -172,12 +172,14 @@ def check_trainer(trainer: dict[str, Any], *, is_scored: bool) -> None:
     if trainer.get("num_sanity_val_steps"):
         raise InputError(
             f"trainer.num_sanity_val_steps={trainer['num_sanity_val_steps']}: must be 0; networks and data are checked "
-            "before training as it is"
+            "before training anyway"
         )
     if trainer.get("limit_train_batches") == 0:
-        raise InputError("trainer.limit_train_batches=0: trains nothing; leave it out, or give a larger one")
+        raise InputError("trainer.limit_train_batches=0: trains nothing; leave it out, or use a larger value")
     for name, whole in {"limit_val_batches": 1.0, "fast_dev_run": False, "overfit_batches": 0.0}.items():
         value = trainer.get(name)
         is_whole = value is None or (value == whole and type(value) is type(whole))
         if is_scored and not is_whole:
-            raise InputError(f"trainer.{name}={value}: would score a part of the samples as all; add metrics=none")
+            raise InputError(
+                f"trainer.{name}={value}: would score only part of the samples; leave it out, or add metrics=none"
+            )

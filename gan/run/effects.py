@@ -1,4 +1,4 @@
-"""What a config builds, so that two configs can be compared by what they train."""
+"""What settings change: two configs are compared by what they build, not by what they say."""
 
 import copy
 import threading
@@ -13,22 +13,22 @@ from omegaconf.errors import OmegaConfBaseException
 from gan.errors import InputError
 from gan.run.cell import flatten
 
-READ = (  # keys that are no constructor's argument in the config, but are read by train.py
+READ = (  # keys outside of any `_target_` that train.py reads
     *("seed", "n_critic", "conditional", "ema_half_life_steps", "ema_ramp_up", "gradient_clip_val", "weight_clip"),
     *("metrics.n_fakes", "metrics.reference", "objective", "second_objective", "ckpt_path"),
 )
 
 Compose = Callable[[list[str]], DictConfig]
 
-RESOLVING = threading.Lock()  # Hydra's own config is every thread's
+RESOLVING = threading.Lock()  # HydraConfig is shared by all threads
 
 
 def describe_build(cfg: DictConfig) -> dict[str, Any]:
-    """Return what a composed config, with its hydra node, builds: dotted keys and resolved values.
+    """Return what a composed config builds, as resolved values by dotted key.
 
-    These are the arguments of every `_target_` and the keys that train.py reads. Keys that others only interpolate
-    (`optimizer.lr`), names that a run is filed under (`choices`) and its own folder are left out. Changes the config.
-    Raises InputError for a value that cannot be resolved.
+    These are the arguments of every `_target_` and the keys that train.py reads. Left out are keys that only others
+    interpolate (`optimizer.lr`), `choices`, and the run's folder. The config needs its hydra node, and is changed.
+    Raises InputError for a value that can't be resolved.
     """
     choices = dict.fromkeys(cfg.get("choices") or {}, "")
     with open_dict(cfg), RESOLVING:
@@ -48,7 +48,7 @@ def describe_build(cfg: DictConfig) -> dict[str, Any]:
 
 
 def select_targets(config: Any) -> Any:
-    """Return a config without what is outside of its `_target_` nodes."""
+    """Return the `_target_` nodes of a config, each at its place in the tree."""
     if not isinstance(config, dict) or "_target_" in config:
         return config
     parts = {name: select_targets(part) for name, part in config.items() if isinstance(part, dict)}
@@ -56,29 +56,29 @@ def select_targets(config: Any) -> Any:
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:
-    """Return whether a config group or a value of this name is in a composed config."""
+    """Return whether a composed config has a group or a value of this name."""
     if key in cfg.hydra.runtime.choices:
         return True
     above, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, above) if above else cfg
-    return isinstance(node, DictConfig) and name in node.keys()  # noqa: SIM118, a value that must be given is none yet
+    return isinstance(node, DictConfig) and name in node.keys()  # noqa: SIM118, `in node` is False for a missing value (???)
 
 
 def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
-    """Return the keys of what two configs build differently."""
+    """Return the keys whose values differ, or that only one of two configs has."""
     return {
         name for name in one.keys() | other.keys() if (name in one, one.get(name)) != (name in other, other.get(name))
     }
 
 
 def to_input_error(error: HydraException) -> InputError:
-    """Return what Hydra says about an override that does not fit."""
+    """Return Hydra's error about an override as an InputError of one line."""
     return InputError(" ".join(f"{error} {error.__cause__ or ''}".split()))
 
 
 def dead_key_error(name: str) -> InputError:
-    """Return why a key that is searched or swept, and does nothing, is refused."""
+    """Return the error for a searched or swept key that changes nothing."""
     return InputError(
-        f"{name}: changes nothing in what is built: no part takes its value, or an experiment or another override sets "
-        "that part's own; leave it out, or vary the part's own key (--cfg job shows them all)"
+        f"{name}: changes nothing: no part of the run uses its value, or an experiment or another override sets the "
+        "value that is used; leave it out, or vary the key of the part itself (--cfg job shows all keys)"
     )

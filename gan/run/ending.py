@@ -1,4 +1,4 @@
-"""How a run that has raised ends: alone in one line, in a multirun as one failure among its runs."""
+"""How a run ends that raised an error: on its own in one line, in a multirun as one failed run of several."""
 
 import logging
 import os
@@ -11,30 +11,32 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from gan.errors import Preempted, exit_in_one_line, explain, reason
+from gan.errors import Preempted, exit_in_one_line, explain_error, find_reason
 from gan.system.files import write_whole
 from gan.system.signals import last_words
 
-TRACEBACK = "traceback.txt"  # in the folder of a run that failed in a way that nobody foresaw
+TRACEBACK = "traceback.txt"  # in the folder of a run that failed with an unexpected error
 
 log = logging.getLogger(__name__)
 
 
 def end_run(error: Exception) -> NoReturn:
-    """Raise what ends this run, or exit where other processes of it say why."""
+    """Exit with one line about an error, or raise it where Hydra or a launcher reports it."""
     if last_words:
         sys.exit(last_words[0])
     hydra, is_job = HydraConfig.get(), "SUBMITIT_EXECUTOR" in os.environ
-    if reason(error) is None:
+    if find_reason(error) is None:
         with suppress(OSError):
             write_whole(Path(hydra.runtime.output_dir, TRACEBACK), "".join(traceback.format_exception(error)))
     if hydra.mode != RunMode.MULTIRUN:
         if isinstance(error, Preempted) and int(os.environ.get("LOCAL_RANK", 0)):
-            sys.exit()  # the first process says it; Lightning would kill that one for a failure of this one
+            sys.exit()  # the first process reports it; Lightning would kill that one if this one failed
         with exit_in_one_line():
             raise error
     if not is_job and isinstance(error, Preempted):
-        raise KeyboardInterrupt from error  # Hydra would go on with the next run in this process
-    if not is_job and hydra.sweeper._target_.endswith(".BasicSweeper"):  # which says why the first failed, in the end
-        log.error(explain(error))
+        raise KeyboardInterrupt from error  # otherwise Hydra would start the next run in this process
+    if not is_job and hydra.sweeper._target_.endswith(
+        ".BasicSweeper"
+    ):  # which itself reports only the first failure, at the end
+        log.error(explain_error(error))
     raise error

@@ -1,4 +1,4 @@
-"""Who a run is: the cell that it is a seed of, and its group, name and id in W&B."""
+"""A run's identity: its cell, and its group, name and id in W&B."""
 
 import glob
 import os
@@ -19,21 +19,21 @@ from gan.system.run_folder import CONFIG
 
 TRACKED = "gan.tracking.wandb_logger"
 NAMES = ("project", "entity", "group", "name", "id")
-LONGEST_TAG = 64  # characters that W&B takes
+LONGEST_TAG = 64  # characters that W&B allows
 
 
 def prepare_logger(cfg: DictConfig) -> DictConfig:
-    """Return the config with the mode in which the run is logged.
+    """Return the config with the mode (online, offline, disabled) in which W&B logs the run.
 
-    Raises InputError, before the data are read, for what W&B would refuse only once the run has started or is trained:
-    names with too many letters or wrong ones, an account, and one id for several runs.
+    Raises InputError before the data are read for what W&B would refuse later: names that are too long or have invalid
+    characters, a wrong API key, and one id for several runs.
     """
     config = OmegaConf.to_container(cfg)
     if not is_tracked(config):
         return cfg
     options = normalize_options(config["logger"])
     options["save_dir"] = options.get("save_dir") or config["run_dir"]
-    is_first = not rank_zero_only.rank  # the process that logs for all
+    is_first = not rank_zero_only.rank  # only the first process logs
     options["mode"] = check_account(options, is_multirun=is_multirun()) if is_first else "disabled"
     if is_first and is_new(options["id"], config["ckpt_path"]):
         require_unused(options["id"], Path(config["run_dir"]))
@@ -41,22 +41,24 @@ def prepare_logger(cfg: DictConfig) -> DictConfig:
 
 
 def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
-    """Return the mode in which runs with a logger's options are logged; raise InputError for what W&B would refuse."""
+    """Return the mode for runs with these logger options; raise InputError for what W&B would refuse."""
     from gan.system.wandb_server import check_name, choose_mode
 
     for key in (*NAMES, "tags"):
         check_name(key, options[key])
     if options["id"] and is_multirun:
-        raise InputError(f"WANDB_RUN_ID={options['id']}: is one run's id, and a multirun starts several; unset it")
+        raise InputError(
+            f"WANDB_RUN_ID={options['id']}: a multirun starts several runs, and each needs its own; unset it"
+        )
     return choose_mode(options["mode"])
 
 
 def identify_run(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictConfig:
-    """Return the config with a hash of the images, the name of the run's cell, and what the run is called in W&B.
+    """Return the config with the images' hash, the cell's name, and the run's group, name, tags and id in W&B.
 
-    `record` are the settings that were others before the run was resumed, which are part of its cell. A run that is
-    resumed in its folder goes on with its id. An id that is asked for must be new, unless a sweep has given it;
-    WANDB_RESUME decides if it is set.
+    `record` holds the settings that were different before the run was resumed; they are part of its cell. A run that is
+    resumed in its folder keeps its id. An id from WANDB_RUN_ID must be new, unless WANDB_RESUME or a sweep allows it
+    to exist.
     """
     config = OmegaConf.to_container(cfg) | {"data_sha256": data.fingerprint()} | record
     cell = config["choices"]["cell"] = name_cell(config)
@@ -75,29 +77,29 @@ def identify_run(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> Di
 
 
 def is_new(run_id: str | None, ckpt_path: str | None) -> bool:
-    """Whether an id is asked for, and for a new run: a resumed one has it already, as has one that a sweep starts."""
+    """Return whether a run gets an id that must be new: resumed runs and those of a sweep have theirs already."""
     return bool(run_id) and not ckpt_path and "WANDB_SWEEP_ID" not in os.environ
 
 
 def require_unused(run_id: str, run_dir: Path) -> None:
-    """Raise InputError for an id that is another run's, as folders say, which by default are called by it."""
+    """Raise InputError for an id that another run has; by default, a run's folder is named by its id."""
     for path in sorted(run_dir.parent.parent.glob(f"*/{glob.escape(run_id)}/{CONFIG}")):
         if run_dir.name == run_id and path.parent.resolve() != run_dir.resolve():
-            raise InputError(f"WANDB_RUN_ID={run_id}: is the id of the run in {path.parent}; unset it for another run")
+            raise InputError(f"WANDB_RUN_ID={run_id}: the run in {path.parent} has this id; unset it for a new run")
 
 
 def is_tracked(config: dict[str, Any]) -> bool:
-    """Whether a config's logger is W&B's."""
+    """Return whether a run is logged to W&B."""
     return (config["logger"] or {}).get("_target_") == TRACKED
 
 
 def is_multirun() -> bool:
-    """Whether this run is one of several of a command."""
+    """Return whether this run belongs to a multirun."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def normalize_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the logger's options with names as text, None for empty ones, and tags as a list of words."""
+    """Return the logger's options with names as text, None instead of empty names, and tags as a list."""
     tags = options.get("tags")
     words = [word.strip() for word in tags.split(",") if word.strip()] if isinstance(tags, str) else tags
     names = {key: options.get(key) for key in (*NAMES, "mode")}
@@ -109,7 +111,7 @@ def normalize_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_id(config: dict[str, Any]) -> str | None:
-    """Return the W&B id of the run that is resumed in its folder, None for a new run."""
+    """Return the W&B id of a run that is resumed in its folder, None for a new run."""
     run_dir, path = Path(config["run_dir"]).resolve(), config["ckpt_path"]
     folder = run_dir if path == "last" else Path(path).resolve().parent.parent if path else None
     if folder != run_dir:

@@ -1,4 +1,4 @@
-"""What a run measures, known before it trains: the values that it can return to a sweeper."""
+"""The values that a run can return to a sweeper, known before it trains."""
 
 import torch
 
@@ -11,14 +11,14 @@ SCORES = ("kid", "precision", "recall", "density", "coverage")
 
 
 def require_measured(name: str, evaluation: Evaluation) -> None:
-    """Raise InputError for a second objective that a run with this evaluation does not measure."""
+    """Raise InputError for a second objective that a run does not measure."""
     allowed = list_measured(evaluation)
     if name not in allowed:
         raise InputError(f"second_objective={name}: must be one of {', '.join(allowed)}, or null for none")
 
 
 def list_measured(evaluation: Evaluation) -> list[str]:
-    """Return the names of all values that a run measures, its scores first."""
+    """Return the names of all values that a run measures, scores first."""
     scorer = evaluation.scorer
     if not scorer:
         return [*COST, *FACTS]

@@ -106,7 +106,7 @@ def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[s
         return {}
     latents = trainer.datamodule.latents
     z_seed = latents.seed + 1
-    samples = latents.batches(z_seed, rank=trainer.global_rank, world=trainer.world_size)
+    samples = latents.build_loader(z_seed, rank=trainer.global_rank, world=trainer.world_size)
     generator = copy.deepcopy(gan.ema.module)
     step = load_checkpoint(generator, path)
     measured = scorer.score(generator, samples, trainer.strategy.root_device)

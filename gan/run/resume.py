@@ -1,4 +1,4 @@
-"""How a run goes on: in its folder, with the settings that it was started with, or with named changes to them."""
+"""Resuming a run: where it starts, and which of its settings may differ from before."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from gan.run.config import format_value
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
-# what a resumed run may change: everything in these groups, and numbers in these
+# settings that a resumed run may change: all in these groups, and numbers in those
 FREE = ("trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES)
@@ -25,10 +25,11 @@ MOST_NAMED = 3  # settings in an error
 
 
 class Start(NamedTuple):
-    """Where a run starts: at a checkpoint and its step, or fresh; `changes` are the settings that differ from before.
+    """Where a run starts: at a checkpoint (`path`) and its `step`, or from scratch.
 
-    They are by key, each with the value before and the one from now on. `before` holds earlier changes, by step;
-    `data_sha256` is of the images before, `layers` the checkpoint's shapes by name.
+    `changes` maps the key of each setting that changes to its value before and its new value. `before` holds the
+    changes of earlier resumes by step, `data_sha256` the hash of the images so far, and `layers` the shapes of the
+    checkpoint's parameters by name.
     """
 
     path: Path | None = None
@@ -40,7 +41,7 @@ class Start(NamedTuple):
 
     @property
     def note(self) -> str | None:
-        """One line about how a resumed run goes on."""
+        """One line that says where a run resumes, and with which changes; None for a new run."""
         if not self.path:
             return None
         changed = ", ".join(
@@ -49,31 +50,31 @@ class Start(NamedTuple):
         return f"resuming {self.path} at step {self.step:,}" + (f" with {changed}" if changed else "")
 
     def require_fit(self, gan: GAN, cfg: DictConfig) -> None:
-        """Raise InputError unless the checkpoint's images and networks are this run's."""
+        """Raise InputError if the checkpoint is of other images or networks than this run's."""
         if self.data_sha256 not in (None, cfg.data_sha256):
-            raise InputError(f"ckpt_path={self.path}: was trained on other images than these; start a new run")
+            raise InputError(f"ckpt_path={self.path}: was trained on other images; start a new run")
         if self.path:
             require_same_layers(gan, self.layers, self.path)
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the config says of settings that were others before: {step: {key: value before}}."""
+        """The entry of the config for all changes so far: {step: {key: value before that step}}."""
         now = {str(self.step): {key: old for key, (old, _) in self.changes.items()}} if self.changes else {}
         return {CHANGES: {**self.before, **now}} if self.before or now else {}
 
 
 def find_start(cfg: DictConfig) -> Start:
-    """Return where a run starts; clear what an earlier try left in its folder before its first checkpoint.
+    """Return where a run starts; remove the files of an earlier try that ended before its first checkpoint.
 
-    Raises InputError for a folder that holds another run, a file that is no checkpoint, and for settings that a run
-    can't change on its way.
+    Raises InputError for a folder with another run, for a file that is not a checkpoint, and for settings that a
+    resumed run can't change.
     """
     run_dir, wanted = Path(cfg.run_dir), cfg.ckpt_path
     path = run_dir / LAST if wanted == "last" else Path(wanted) if wanted else None
     if wanted == "last" and not path.is_file():
         path = None
     if path and not path.is_file():
-        raise InputError(f"ckpt_path={wanted}: no such file; give a .ckpt file, or last for the run's own")
+        raise InputError(f"ckpt_path={wanted}: no such file; must be a .ckpt file, or last for that of this run")
     if not path:
         if not rank_zero_only.rank:
             clear_folder(cfg, run_dir)
@@ -82,8 +83,8 @@ def find_start(cfg: DictConfig) -> Start:
     recorded = read_config(path.parent.parent)
     if recorded is None:
         raise InputError(
-            f"ckpt_path={wanted}: its run's settings are unknown, as {path.parent.parent / CONFIG} is missing; "
-            "resume a checkpoint in its run's folder"
+            f"ckpt_path={wanted}: the settings of its run are unknown: {path.parent.parent / CONFIG} is missing; "
+            "use a checkpoint in its run's folder"
         )
     changes = compare_settings(recorded, OmegaConf.to_container(cfg), path)
     layers = shapes(checkpoint["state_dict"])
@@ -92,15 +93,15 @@ def find_start(cfg: DictConfig) -> Start:
 
 
 def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
-    """Remove what this very run left before its first checkpoint; raise InputError for a folder of another run."""
+    """Remove the files of this run that a try before its first checkpoint left; raise InputError for another run's."""
     left = [name for name in (CONFIG, METRICS, HISTORY, LAST, BEST, GENERATOR) if (run_dir / name).exists()]
     if not left:
         return
     recorded = read_config(run_dir)
     if cfg.ckpt_path != "last" or recorded is None or METRICS in left:
         raise InputError(
-            f"run_dir={run_dir}: holds a run already ({', '.join(left)}); resume={run_dir} continues it, another "
-            "hydra.run.dir (of a multirun, hydra.sweep.dir) keeps both"
+            f"run_dir={run_dir}: already contains a run ({', '.join(left)}); continue it with resume={run_dir}, or "
+            "choose another folder with hydra.run.dir (for a multirun, hydra.sweep.dir)"
         )
     compare_settings(recorded, OmegaConf.to_container(cfg), run_dir / CONFIG)
     for path in [*(run_dir / name for name in left), *run_dir.glob("samples/step_*.png")]:
@@ -108,7 +109,7 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
 
 
 def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: Path) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ, by key, with both values; raise InputError for those that a run can't change."""
+    """Return the settings that differ, by key, with both values; raise InputError for those that can't change."""
     before, now = select_settings(recorded), select_settings(config)
     changes, refused = {}, []
     for key in [*now, *(key for key in before if key not in now)]:
@@ -126,18 +127,18 @@ def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: P
         shown = sorted(refused, key=lambda text: "_target_" not in text)[:MOST_NAMED]
         more = f" and {len(refused) - len(shown)} more" if len(refused) > len(shown) else ""
         raise InputError(
-            f"{', '.join(shown)}{more}: can't change on the way from {source}; resume with the run's own settings, or "
-            "start a new run"
+            f"{', '.join(shown)}{more}: can't change when {source} is resumed; keep the run's settings, or start a new "
+            "run"
         )
     return changes
 
 
 def select_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config flat, without the places where its files are."""
+    """Return a config's settings by dotted key, without the paths of its files."""
     chosen = flatten({name: part for name, part in config.items() if name not in PLACES})
     return {key: value for key, value in chosen.items() if key not in PLACE_OPTIONS}
 
 
 def task_overrides() -> list[str]:
-    """Return the overrides that this run was started with, for its config: what resumes it repeats them."""
+    """Return the overrides of this command, which the config records and a resume repeats."""
     return [word for word in HydraConfig.get().overrides.task if get_key(word) not in ("ckpt_path", "resume")]

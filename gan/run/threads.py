@@ -1,19 +1,19 @@
-"""How many threads a run computes with, chosen before torch is imported, by what else the machine is doing."""
+"""The number of threads of a run, chosen before torch is imported by how busy the machine is."""
 
 import os
 import sys
 
-CHOSEN = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # environment variables of users
+CHOSEN = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # by which users choose
 SAMPLE_S = 0.3
-TOLERATED_CORES = 0.5  # of other work beside a thread for each core
+TOLERATED_CORES = 0.5  # busy with other work, while all cores are still used
 
 
 def choose_threads() -> str | None:
-    """Take as many threads as there are free cores, at least one, and return a line that says so.
+    """Set the number of threads to the number of free cores, at least one; return a line that says so.
 
-    Threads of one operation wait for each other. Beside other processes that want their cores, each waits for the last
-    one to get its turn, and several are many times slower than one. Returns None where there is nothing to choose: one
-    core, a choice made by the user's environment, or torch, which reads it once, imported before.
+    The threads of one operation wait for each other. On busy cores they wait for the slowest one, and several threads
+    are then many times slower than one. Returns None where there is nothing to choose: on one core, where an
+    environment variable has chosen, and where torch is imported already.
     """
     from joblib import cpu_count
 
@@ -29,12 +29,12 @@ def choose_threads() -> str | None:
 
 
 def count_visible_cores() -> int:
-    """Return the number of cores whose load `count_busy_cores` adds up: those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_busy_cores() -> float:
-    """Return how many of the cores that this process may use were busy during SAMPLE_S seconds."""
+    """Return how many of these cores were busy during SAMPLE_S seconds, a fraction for a partly busy core."""
     import psutil
 
     shares = psutil.cpu_percent(interval=SAMPLE_S, percpu=True)

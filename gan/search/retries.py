@@ -5,7 +5,7 @@ from pathlib import Path
 
 from optuna.trial import Trial
 
-from gan.errors import reason
+from gan.errors import find_reason
 from gan.search.trials import REFUSED
 from gan.system.files import replace_whole
 from gan.system.run_folder import BEST, CONFIG, HISTORY, LAST
@@ -13,7 +13,7 @@ from gan.system.run_folder import BEST, CONFIG, HISTORY, LAST
 
 def explain(trial: Trial, error: BaseException) -> str:
     """Return why a trial failed in one line, and note in it where its settings were refused."""
-    text = reason(error) if isinstance(error, Exception) else None
+    text = find_reason(error) if isinstance(error, Exception) else None
     if text:
         trial.set_user_attr(REFUSED, text)
     return text or " ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])

@@ -1,4 +1,4 @@
-"""Images per second of training, idle and beside a busy process for each core, by the number of threads."""
+"""Images per second of training by the number of threads, on an idle machine and with one busy process per core."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from gan.system.console import plain_console
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 RUN = ["trainer=cpu", "logger=none", "metrics=none", "trainer.max_steps=300", "trainer.val_check_interval=100000"]
 CHOICES = {  # by environment variables
-    "one thread a core": {"OMP_NUM_THREADS": str(cpu_count())},
-    "one a core, OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one thread per core": {"OMP_NUM_THREADS": str(cpu_count())},
+    "one per core, OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
     "chosen by the load": {},
 }
@@ -31,19 +31,19 @@ def measure(overrides: list[str], turns: int) -> None:
     rates: dict[tuple[str, str], list[float]] = {}
     for turn in range(turns):
         for load, n_busy in {"idle": 0, "busy": cpu_count()}.items():
-            with busy_processes(n_busy):
+            with keep_busy(n_busy):
                 for choice, variables in CHOICES.items():
-                    rate = images_per_second(overrides, variables)
+                    rate = measure_rate(overrides, variables)
                     rates.setdefault((choice, load), []).append(rate)
                     print(f"turn {turn + 1} of {turns}, {load}, {choice}: {rate:,.0f} images/s", flush=True)
-    table = Table("threads", "idle", "one busy process a core", title=f"images/s, median of {turns} turns")
+    table = Table("threads", "idle", "one busy process per core", title=f"images/s, median of {turns} turns")
     for choice in CHOICES:
         table.add_row(choice, *(f"{statistics.median(rates[choice, load]):,.0f}" for load in ("idle", "busy")))
     plain_console().print(table)
 
 
-def images_per_second(overrides: list[str], variables: dict[str, str]) -> float:
-    """Return the images that one run of train.py sees in a second of its training."""
+def measure_rate(overrides: list[str], variables: dict[str, str]) -> float:
+    """Return the images per second of training in one run of train.py."""
     chosen = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
     environment = {name: value for name, value in os.environ.items() if name not in chosen} | variables
     with TemporaryDirectory() as folder:
@@ -54,8 +54,8 @@ def images_per_second(overrides: list[str], variables: dict[str, str]) -> float:
 
 
 @contextmanager
-def busy_processes(n: int) -> Iterator[None]:
-    """Keep n processes busy."""
+def keep_busy(n: int) -> Iterator[None]:
+    """Run n busy processes meanwhile."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Two workers on trials of uneven length: how much of their time they idle, beside the stock sweeper's workers."""
+"""Idle time of two workers on trials of different lengths, compared with the workers of the stock sweeper."""
 
 import random
 import statistics
@@ -28,7 +28,7 @@ def measure(overrides: list[str], turns: int) -> None:
     for turn in range(turns):
         for name, words in SWEEPERS.items():
             with TemporaryDirectory() as folder:
-                idle[name].append(share_idle(Path(folder), [*RUN, *words, *overrides], random.Random(turn)))
+                idle[name].append(measure_idle_share(Path(folder), [*RUN, *words, *overrides], random.Random(turn)))
             print(f"turn {turn + 1} of {turns}: {name}: {idle[name][-1]:.1%} idle", flush=True)
     title = f"{N_JOBS} workers, {N_TRIALS} trials of 50 to 1,500 steps, {turns} turns"
     table = Table("sweeper", "idle, median", "least", "most", title=title)
@@ -37,8 +37,8 @@ def measure(overrides: list[str], turns: int) -> None:
     plain_console().print(table)
 
 
-def share_idle(folder: Path, words: list[str], chance: random.Random) -> float:
-    """Run a study of trials of random length, and return how much of its time its workers had no process."""
+def measure_idle_share(folder: Path, words: list[str], chance: random.Random) -> float:
+    """Run a study of trials of random length; return the share of time in which workers had no process."""
     storage = f"sqlite:///{folder}/study.db"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(study_name="lengths", storage=storage)

@@ -1,1 +1,1 @@
-"""Networks whose features the scores compare."""
+"""Networks whose features are compared: the data's own classifier, Inception, and the models of timm."""

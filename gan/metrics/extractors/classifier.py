@@ -1,4 +1,4 @@
-"""A small classifier of the images' own domain as feature extractor: works offline, in a second, and knows classes."""
+"""A small classifier of the images' own domain as extractor: it works offline, is fast, and knows the classes."""
 
 import hashlib
 import json
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms.v2.functional import resize
 
-from gan.data.pixels import to_float, with_channels
+from gan.data.pixels import convert_channels, to_float
 from gan.errors import InputError
+from gan.metrics.extractors.extractor import Extractor
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHA256 = json.loads((WEIGHTS / "sha256.json").read_text(encoding="utf-8"))
 
 
 class Network(nn.Module):
-    """Three convolutions and a layer of features over 28 px images (N, channels, 28, 28) in [-1, 1].
+    """Maps images (N, channels, 28, 28) in [-1, 1] to features (N, num_features) and logits (N, num_classes).
 
-    Returns features (N, num_features), after their ReLU, and logits (N, num_classes).
+    Three convolutions, then a dense layer whose outputs, after a ReLU, are the features.
     """
 
     def __init__(self, num_classes: int = 10, channels: int = 1, num_features: int = 128) -> None:
@@ -40,13 +41,12 @@ class Network(nn.Module):
         return features, self.head(features)
 
 
-class Classifier:
-    """Features and logits of images under shipped or given weights.
+class Classifier(Extractor):
+    """Features and logits of a classifier with shipped weights or those of a file.
 
-    `weights_path` is the name of shipped weights (mnist, fashion_mnist) or a file that scripts/train_classifier.py
-    wrote. Images (N, C, H, W) uint8 of any size are resized to 28 px, and turned grey for weights that want it.
-    `knows_classes` says that labels are among what it tells apart. Raises InputError for no or unknown weights, and
-    for shipped ones that do not have their recorded sha256.
+    `weights_path` is the name of shipped weights (mnist, fashion_mnist) or a .safetensors file that
+    scripts/train_classifier.py wrote. Images of any size are resized to 28 px, and turned to gray for weights with one
+    channel. Raises InputError for no or unknown weights, and for shipped ones whose sha256 is not the recorded one.
     """
 
     def __init__(self, *, weights_path: str | None, name: str | None = None, knows_classes: bool = True) -> None:
@@ -58,13 +58,13 @@ class Classifier:
             )
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if self.sha256 != SHA256.get(weights_path, self.sha256):
-            raise InputError(f"{path}: damaged, its sha256 is {self.sha256}, not {SHA256[weights_path]}")
+            raise InputError(f"{path}: damaged, its sha256 is {self.sha256} instead of {SHA256[weights_path]}")
         try:
             weights = {name: tensor.float() for name, tensor in load_file(path).items()}
             (num_classes, num_features), channels = weights["head.weight"].shape, weights["features.0.weight"].shape[1]
             self.network = Network(num_classes, channels, num_features).eval().requires_grad_(False)
             self.network.load_state_dict(weights)
-            self.network.features = fused(self.network.features)
+            self.network.features = fuse_batch_norms(self.network.features)
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
         self.num_features, self.knows_classes = num_features, knows_classes
@@ -74,18 +74,18 @@ class Classifier:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(images.device.type, enabled=False):
-            return self.network.to(images.device)(to_float(prepare(images, self.network.channels)))
+            return self.network.to(images.device)(to_float(prepare_images(images, self.network.channels)))
 
 
-def fused(layers: nn.Sequential) -> nn.Sequential:
-    """Return the layers with each batch norm worked into the convolution before it: the same function, much faster."""
-    made: list[nn.Module] = []
+def fuse_batch_norms(layers: nn.Sequential) -> nn.Sequential:
+    """Return layers with each batch norm folded into the convolution before it: the same function, much faster."""
+    result: list[nn.Module] = []
     for layer in layers:
-        made.append(layer if not isinstance(layer, nn.BatchNorm2d) else fuse_conv_bn_eval(made.pop(), layer))
-    return nn.Sequential(*made).to(memory_format=torch.channels_last)
+        result.append(layer if not isinstance(layer, nn.BatchNorm2d) else fuse_conv_bn_eval(result.pop(), layer))
+    return nn.Sequential(*result).to(memory_format=torch.channels_last)
 
 
-def prepare(images: Tensor, channels: int) -> Tensor:
-    """Return uint8 images (N, C, H, W) of any size as (N, channels, 28, 28)."""
-    images = with_channels(images, channels)
+def prepare_images(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) of any size and 1 or 3 channels as (N, channels, 28, 28)."""
+    images = convert_channels(images, channels)
     return resize(images, [28, 28], antialias=True) if images.shape[2:] != (28, 28) else images

@@ -1,4 +1,4 @@
-"""Training of the domain classifier: as an extractor, or to judge samples by what can be learnt from them."""
+"""Training of the small classifier: for an extractor, or to test what can be learned from samples."""
 
 import sys
 
@@ -11,17 +11,17 @@ from torchvision.transforms import v2
 
 from gan.data.datamodule import Images
 from gan.data.pixels import to_float
-from gan.metrics.extractors.classifier import Network, prepare
+from gan.metrics.extractors.classifier import Network, prepare_images
 from gan.system.precision import cpu_has_bfloat16
 
 
-def fit(
+def fit_classifier(
     images: Tensor, labels: Tensor, *, epochs: int, seed: int, num_features: int = 128, title: str = "training"
 ) -> Network:
-    """Fit a classifier to uint8 images (N, C, H, W), by Adam under a one-cycle schedule.
+    """Return a classifier trained on uint8 images (N, C, H, W) and labels (N,), with AdamW and a one-cycle schedule.
 
-    Images are resized to 28 px, and shifted and scaled a little. Same seed, same weights on machines of a kind; the
-    global generator is left as it was.
+    Images are resized to 28 px, and rotated, shifted and scaled a little. The same seed gives the same weights on the
+    same kind of machine; the global random state is not changed.
     """
     channels, bfloat16 = images.shape[1], cpu_has_bfloat16()
     with torch.random.fork_rng(devices=[]):
@@ -29,27 +29,27 @@ def fit(
         network = Network(int(labels.max()) + 1, channels, num_features).to(memory_format=torch.channels_last)
         batch_size = min(128, len(images))
         batches = len(images) // batch_size
-        optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=epochs * batches)
+        optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=epochs * batches)
         jitter = v2.RandomAffine(degrees=8, translate=(0.07, 0.07), scale=(0.9, 1.1))
         used = batches * batch_size
         order = torch.cat([torch.randperm(len(images))[:used] for _ in range(epochs)]).split(batch_size)
         for indices in track(order, escape(title), transient=True, disable=not sys.stdout.isatty()):
-            x = to_float(jitter(prepare(images[indices], channels)))
+            x = to_float(jitter(prepare_images(images[indices], channels)))
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 loss = cross_entropy(network(x)[1], labels[indices])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
     return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def accuracy(network: Network, images: Images) -> float:
-    """Return the share of images (uint8, of any size) that a classifier gives their label."""
-    hits = 0
+def measure_accuracy(network: Network, images: Images) -> float:
+    """Return the share, 0 to 1, of images whose label a classifier predicts."""
+    correct = 0
     for indices in torch.arange(len(images)).split(500):
         batch, labels = images.__getitems__(indices.tolist())
-        hits += int((network(to_float(prepare(batch, network.channels)))[1].argmax(1) == labels).sum())
-    return hits / len(images)
+        correct += int((network(to_float(prepare_images(batch, network.channels)))[1].argmax(1) == labels).sum())
+    return correct / len(images)

@@ -1,4 +1,4 @@
-"""Any vision model of timm as feature extractor, DINOv2 among them."""
+"""Any vision model of timm as extractor, for example DINOv2."""
 
 import hashlib
 from pathlib import Path
@@ -11,21 +11,23 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode, normalize, resize
 
 from gan.errors import InputError
+from gan.metrics.extractors.extractor import Extractor
 
 
-class TimmModel:
-    """Pooled features (N, d), no logits, of images (N, C, H, W) uint8, grey ones tiled to RGB, by a given weights file.
+class TimmModel(Extractor):
+    """Pooled features (N, d), without logits; gray images are repeated to RGB.
 
-    `architecture` is timm's name of the model; images are resized to `image_size` (bicubic, antialiased) and normalised
-    as the model was trained. Raises InputError for an unknown architecture and for missing or other weights.
+    `architecture` is timm's name of the model, `weights_path` a file of its weights. Images are resized to `image_size`
+    px (bicubic, antialiased) and normalized as in the model's training. Raises InputError for an unknown architecture,
+    and for weights that are missing or of another one.
     """
 
     def __init__(self, *, architecture: str, image_size: int, weights_path: str | None) -> None:
         if not timm.is_model(architecture):
-            raise InputError(f"metrics.extractor.architecture={architecture}: not a model of timm")
+            raise InputError(f"metrics.extractor.architecture={architecture}: must be the name of a timm model")
         path = Path(weights_path or "")
         if not path.is_file():
-            raise InputError(f"metrics.weights_path={weights_path}: give a file with the weights of {architecture}")
+            raise InputError(f"metrics.weights_path={weights_path}: must be a file with the weights of {architecture}")
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         source = {"file": str(path), "num_classes": 0}
         try:
