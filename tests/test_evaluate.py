@@ -1,6 +1,7 @@
 """scripts/evaluate.py on real, short runs: the run's own figures again, other features, copies, and learning."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,21 +9,29 @@ import timm
 import torch
 from PIL import Image
 
-import train
 from gan.data.pixels import to_float
 from gan.metrics.extractors.classifier import Classifier
 from gan.metrics.scorer import Scorer
 from gan.priors import normal
 from gan.run.generator import LoadedGenerator
 from scripts import evaluate
-from tests.helpers import NARROW, RealDigits, load_digits
+from tests.helpers import FEW_FAKES, NARROW, SMALL, RealDigits, load_digits
 from tests.processes import run_forked
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A short run; no test changes it."""
+    folder = tmp_path_factory.mktemp("original") / "run"
+    words = [*SMALL, *FEW_FAKES, *NARROW["dcgan"], "logger=none", "trainer.val_check_interval=10"]
+    done = run_forked(*words, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
-def finished(configure, tmp_path):
-    train.train(configure("trainer.val_check_interval=10", *NARROW["dcgan"]))
-    return tmp_path / "run"
+def finished(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "run")
 
 
 def evaluated(run, *arguments) -> dict:
@@ -101,6 +110,7 @@ def test_copies_of_training_images_are_found_and_new_images_are_not_called_copie
         assert torch.equal(rows[2], rows[3])
 
 
+@pytest.mark.slow
 def test_what_can_be_learned_from_samples_is_tested_on_reals(digits, monkeypatch):
     monkeypatch.setattr(evaluate, "CAS_IMAGES", 16_000)
 
