@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     start.require_fit(gan, cfg)
     trainer, evaluation = build_trainer(cfg, data, build_scorer(cfg, data))
     config = outputs.write_config(cfg, network_shape(cfg, data), data.classes)
-    with tracking.run(trainer.logger, config):
+    with tracking.track_run(trainer.logger, config):
         try:
             trainer.fit(gan, data, ckpt_path=start.path, weights_only=True)
             require_steps(trainer)

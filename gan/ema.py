@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gan.errors import InputError
 
@@ -23,6 +23,6 @@ def build_ema(generator: nn.Module, *, half_life_steps: float, ramp_up: float | 
     def follow(averages: list[Tensor], currents: list[Tensor], updates: Tensor) -> None:
         half_life = half_life_steps if ramp_up is None else min(half_life_steps, ramp_up * float(updates))
         decay = 0.5 ** (1 / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(averages, currents, 1 - decay)
+        get_ema_multi_avg_fn(decay)(averages, currents, updates)
 
     return AveragedModel(generator, multi_avg_fn=follow)

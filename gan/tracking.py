@@ -15,41 +15,50 @@ import pydantic
 import wandb
 from hydra.utils import to_absolute_path
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.errors import InputError, Preempted
-from gan.system.wandb_server import HINT, LONGEST, choose_mode, explain, is_best_of_group, safe, silence
+from gan.system.wandb_server import (
+    HINT,
+    LONGEST,
+    choose_mode,
+    describe_refusal,
+    find_outage,
+    is_best_of_group,
+    make_safe_name,
+)
 
 FINISH_S = 120  # for uploads at a run's end; what is left is on disk
 
 log = logging.getLogger(__name__)
 
 
-def lasting(use: Callable[..., Any]) -> Callable[..., Any]:
+def renew_if_lost(use: Callable[..., Any]) -> Callable[..., Any]:
     """Do again, in a new process of W&B's, what the old one can't: Slurm ends all processes of a job at once."""
 
     @wraps(use)
-    def used(logger: Logger | None, *args: Any, **options: Any) -> Any:
+    def use_again(logger: Logger | None, *args: Any, **options: Any) -> Any:
         try:
             return use(logger, *args, **options)
         except ConnectionError:
             logger.renew()
             return use(logger, *args, **options)
 
-    return used
+    return use_again
 
 
-def served(what: str) -> Callable[..., Any]:
+def skip_without_server(what: str) -> Callable[..., Any]:
     """Leave something out, with a warning, while the server that it needs does not answer; the run's folder has it."""
 
     def decorate(use: Callable[..., None]) -> Callable[..., None]:
         @wraps(use)
-        def used(logger: Logger | None, *args: Any) -> None:
-            if not speaks(logger) or logger.experiment.disabled:
+        def use_or_warn(logger: Logger | None, *args: Any) -> None:
+            if not logs_to_wandb(logger) or logger.experiment.disabled:
                 return
             run = logger.experiment
-            why = None if run.offline else silence(run.settings.base_url)
+            why = None if run.offline else find_outage(run.settings.base_url)
             try:
                 if not why:
                     use(logger, *args)
@@ -58,35 +67,49 @@ def served(what: str) -> Callable[..., Any]:
             if why:
                 log.warning("W&B does not answer (%s): %s left out there", why, what)
 
-        return used
+        return use_or_warn
 
     return decorate
 
 
 class RunLogger(WandbLogger):
-    """Lightning's logger, whose run outlives W&B's own process."""
+    """Lightning's logger for a run that starts with its first use, and that outlives W&B's own process.
 
-    log_metrics = lasting(WandbLogger.log_metrics)
+    `options` are those of wandb.init.
+    """
+
+    log_metrics = renew_if_lost(WandbLogger.log_metrics)
+
+    def __init__(self, *, save_dir: str, **options: Any) -> None:
+        super().__init__(save_dir=save_dir, project=options.get("project"), version=options.get("id"))
+        self.options = {"dir": save_dir, "resume": "allow"} | options
+        self.run: wandb.Run | None = None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> wandb.Run:
+        """The run in W&B, started with the first use; steps are Lightning's."""
+        if self.run is None:
+            self.run = wandb.init(**self.options)
+            self.run.define_metric("trainer/global_step")
+            self.run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return self.run
 
     def start(self) -> None:
         """Start the run; raise InputError where W&B refuses it."""
         try:
             _ = self.experiment
         except (pydantic.ValidationError, wandb.Error) as error:
-            raise InputError(f"{explain(error)}; mend it, {HINT}") from error
+            raise InputError(f"{describe_refusal(error)}; correct it, {HINT}") from error
 
     def renew(self) -> None:
-        """Go on with the same run in a new process of W&B's."""
+        """Continue the same run in a new process of W&B's."""
         for end in (wandb.finish, wandb.teardown):
             with suppress(ConnectionError):
                 end()
-        mode = (
-            "offline"
-            if not self._experiment.offline and silence(self._experiment.settings.base_url)
-            else self._wandb_init["mode"]
-        )
-        same = {"id": self._experiment.id, "resume": "allow", "mode": mode}
-        self._experiment = wandb.init(**self._wandb_init | same)
+        is_lost = not self.run.offline and find_outage(self.run.settings.base_url)
+        mode = {"mode": "offline"} if is_lost else {}
+        self.run = wandb.init(**self.options | {"id": self.run.id, "resume": "allow"} | mode)
 
 
 def wandb_logger(*, save_dir: str, mode: str | None = None, **options: Any) -> RunLogger:
@@ -102,98 +125,98 @@ def wandb_logger(*, save_dir: str, mode: str | None = None, **options: Any) -> R
     wait = os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_S)
     settings = wandb.Settings(silent=True, finish_timeout=wait, finish_timeout_raises=True)
     options = {name: value for name, value in options.items() if value}
-    logger = RunLogger(save_dir=str(folder), mode=mode or choose_mode(None), settings=settings, **options)
-    logger._wandb_init.pop("anonymous")  # Lightning always sets it, and wandb warns of it
-    return logger
+    return RunLogger(save_dir=str(folder), mode=mode or choose_mode(None), settings=settings, **options)
 
 
-def speaks(logger: Logger | None) -> bool:
-    """Whether this process logs to W&B: the first one does, for all."""
+def logs_to_wandb(logger: Logger | None) -> bool:
+    """Return whether this process logs to W&B: the first one does, for all."""
     return isinstance(logger, RunLogger) and not rank_zero_only.rank
 
 
 @contextmanager
-def run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
-    """Log the config, and close the run in W&B at the end: as preempted, or as failed after an exception."""
-    if not speaks(logger):
+def track_run(logger: Logger | None, config: dict[str, Any]) -> Iterator[None]:
+    """Log the config; close the run in W&B at the end, as preempted, or as failed after an exception."""
+    if not logs_to_wandb(logger):
         yield
         return
     logger.start()
     try:
-        add_to_config(logger, config)
+        log_config(logger, config)
         yield
     except Preempted:
-        finish(logger, 1, is_preempted=True)
+        finish_run(logger, 1, is_preempted=True)
         raise
     except BaseException:
-        finish(logger, 1)
+        finish_run(logger, 1)
         raise
-    finish(logger, 0)
+    finish_run(logger, 0)
 
 
-@lasting
-def finish(logger: RunLogger, exit_code: int, *, is_preempted: bool = False) -> None:
+@renew_if_lost
+def finish_run(logger: RunLogger, exit_code: int, *, is_preempted: bool = False) -> None:
     """Close the run; a sweep hands a preempted one to the next agent.
 
-    Where the server does not take all of it in time, a warning says how to upload the rest.
+    Where the server does not receive all of it in time, a warning says how to upload the rest.
     """
-    folder = Path(logger.experiment.dir).parent
+    folder = logger.experiment.settings.sync_dir
     try:
         if is_preempted:
             logger.experiment.mark_preempting()
         wandb.finish(exit_code=exit_code)
     except TimeoutError:
         log.warning(
-            "W&B has not got all of this run, which is on disk: wandb sync --include-online %s", quote(str(folder))
+            "W&B has not received all of this run, which is on disk: wandb sync --include-online %s", quote(folder)
         )
 
 
-@lasting
-def add_to_config(logger: Logger | None, values: dict[str, Any]) -> None:
+@renew_if_lost
+def log_config(logger: Logger | None, values: dict[str, Any]) -> None:
     """Add values to the run's config, to filter and group by."""
-    if speaks(logger):
+    if logs_to_wandb(logger):
         logger.experiment.config.update(values, allow_val_change=True)
 
 
-@lasting
-def summarise(logger: Logger | None, values: dict[str, Any]) -> None:
+@renew_if_lost
+def log_summary(logger: Logger | None, values: dict[str, Any]) -> None:
     """Put final values, nested ones too, into the run's summary."""
-    if speaks(logger):
-        logger.experiment.summary.update(jsonable(values))
+    if logs_to_wandb(logger):
+        logger.experiment.summary.update(make_jsonable(values))
 
 
-def jsonable(value: Any) -> Any:
+def make_jsonable(value: Any) -> Any:
     """Return nested values with inf and nan as strings, since JSON has no such numbers."""
     if isinstance(value, dict):
-        return {name: jsonable(part) for name, part in value.items()}
+        return {name: make_jsonable(part) for name, part in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
 def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
-    """Log a picture under a key at a generator step."""
-    if speaks(logger):
+    """Log an image file under a key at a generator step."""
+    if logs_to_wandb(logger):
         logger.log_image(key, [str(path)], step=step)
 
 
-@served("the table of samples is")
-def log_pictures(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
-    """Log a table of pictures (3, H, W) in [0, 1], a row each, headed by what they are of."""
+@skip_without_server("the table of samples is")
+def log_image_table(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
+    """Log a table of images (3, H, W) in [0, 1], one per row; `of` heads the column of their names."""
     pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
     if pictures:
         logger.log_table(key, columns=[of, "samples"], data=pictures)
 
 
-@lasting
-@served("the generator is")
+@renew_if_lost
+@skip_without_server("the generator is")
 def log_generator(logger: Logger | None, files: list[Path], objective: str | None, metadata: dict[str, Any]) -> None:
     """File a generator as a version of its group's model artifact; the group's best run so far gets the alias best.
 
     The best is the run with the smallest `{objective}_best` of one protocol. Offline runs cannot know of others.
     """
     run = logger.experiment
-    artifact = wandb.Artifact(artifact_name(f"generator-{run.group}"), type="model", metadata=jsonable(metadata))
+    artifact = wandb.Artifact(
+        format_artifact_name(f"generator-{run.group}"), type="model", metadata=make_jsonable(metadata)
+    )
     for file in files:
         artifact.add_file(str(file))
     aliases, key = ["latest"], f"{objective}_best"
@@ -202,16 +225,16 @@ def log_generator(logger: Logger | None, files: list[Path], objective: str | Non
     run.log_artifact(artifact, aliases=aliases)
 
 
-def artifact_name(name: str) -> str:
-    """Return a name as W&B takes it for an artifact: one that has to change gets a hash of what it was."""
-    if safe(name) == name and len(name) <= LONGEST:
+def format_artifact_name(name: str) -> str:
+    """Return a name that W&B accepts for an artifact; a name that has to change gets a hash of the original."""
+    if make_safe_name(name) == name and len(name) <= LONGEST:
         return name
-    return f"{safe(name)[: LONGEST - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
+    return f"{make_safe_name(name)[: LONGEST - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
-def where(logger: Logger | None) -> list[str]:
-    """Return the run's page or, for an offline run, the command that uploads it; nothing without a W&B run."""
-    if not speaks(logger) or logger.experiment.disabled:
+def list_locations(logger: Logger | None) -> list[str]:
+    """Return the URL of the run's page or, for an offline run, the command that uploads it; nothing without a run."""
+    if not logs_to_wandb(logger) or logger.experiment.disabled:
         return []
     run = logger.experiment
-    return [f"wandb sync {quote(str(Path(run.dir).parent))}" if run.offline else run.url]
+    return [f"wandb sync {quote(run.settings.sync_dir)}" if run.offline else run.url]

@@ -59,7 +59,7 @@ def print_comparison(arguments: argparse.Namespace) -> None:
     if arguments.project:
         from gan.system import wandb_server  # whose import takes seconds
 
-        runs = [build_run(*found) for found in wandb_server.scored_runs(arguments.project)]
+        runs = [build_run(*found) for found in wandb_server.load_scored_runs(arguments.project)]
     else:
         runs = find_runs(arguments.folders)
     parts = {text: members for text, members in group_by_protocol(runs).items() if arguments.protocol in text}

@@ -20,7 +20,7 @@ from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.real_statistics import choose_evenly
-from gan.metrics.scorer import FEWEST
+from gan.metrics.scorer import FEWEST_IMAGES
 from gan.run.build import build_data
 from gan.system.console import plain_console, quiet
 
@@ -54,8 +54,10 @@ def find_warnings(data: ImageData) -> list[str]:
         found.append(
             f"{n['train']:,} training images are few: use augment=diffaugment, and look for copies of them in samples"
         )
-    if n["test"] < FEWEST:
-        found.append(f"{n['test']} test images are too few for scores, which need {FEWEST}; only metrics=none will run")
+    if n["test"] < FEWEST_IMAGES:
+        found.append(
+            f"{n['test']} test images are too few for scores, which need {FEWEST_IMAGES}; only metrics=none will run"
+        )
     if len(counts) > 1 and min(counts) < FEW_OF_A_CLASS:
         found.append(f"the class {data.classes[counts.index(min(counts))]} has only {min(counts)} training images")
     if min(counts) and max(counts) > UNEVEN * min(counts):

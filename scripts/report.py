@@ -33,8 +33,8 @@ def create_wandb_report(project: str, sweep: str | None) -> None:
     from gan.report.wandb_report import publish_report
     from gan.system import wandb_server  # whose import takes seconds
 
-    runs = [build_run(*found) for found in wandb_server.scored_runs(project, sweep)]
-    print(f"report: {publish_report(runs, wandb_server.with_entity(project), sweep)}")
+    runs = [build_run(*found) for found in wandb_server.load_scored_runs(project, sweep)]
+    print(f"report: {publish_report(runs, wandb_server.add_entity(project), sweep)}")
 
 
 def main() -> None:

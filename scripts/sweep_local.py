@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from gan.errors import InputError
-from gan.launch.wandb_agent import multirun
+from gan.launch.wandb_agent import translate_sweep
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     if not arguments.sweep.is_file():
         parser.error(f"{arguments.sweep}: no such file")
     try:
-        words = multirun(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text(encoding="utf-8")))
+        words = translate_sweep(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text(encoding="utf-8")))
     except (InputError, UnicodeDecodeError, yaml.YAMLError) as error:
         sys.exit(f"error: {arguments.sweep}: {' '.join(str(error).split())}")
     replaced = {override.partition("=")[0] for override in arguments.overrides}

@@ -19,8 +19,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import gan  # noqa: F401, the configs use its resolver
 from gan.errors import exit_in_one_line
-from gan.launch.swept_run import check_parameters
-from gan.launch.wandb_agent import overrides
+from gan.launch.swept_run import select_overrides
+from gan.launch.wandb_agent import translate_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def main() -> None:
     if len(sys.argv) < 2 or not sys.argv[-1].startswith("{"):
         sys.exit(f"{__doc__}\nerror: the last argument must be the parameters as JSON")
     with exit_in_one_line():
-        chosen = overrides(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"), check_overrides)
+        chosen = translate_parameters(sys.argv[1:], os.environ.get("WANDB_RUN_ID"), Path("outputs"), check_overrides)
     os.execv(sys.executable, [sys.executable, str(ROOT / "train.py"), *chosen])  # so that the agent's signals reach it
 
 
@@ -41,7 +41,7 @@ def check_overrides(fixed: list[str], given: dict[str, Any]) -> list[str]:
     with initialize_config_dir(str(ROOT / "conf")):
         loader = GlobalHydra.instance().config_loader()
         places = [word for word in fixed if word.startswith("hydra.searchpath=")]
-        return check_parameters(
+        return select_overrides(
             fixed,
             given,
             lambda words: compose("train", words, return_hydra_config=True),

@@ -34,15 +34,15 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     Each folder in which Hydra has started a run counts, whatever its name.
     """
     runs = {path.parents[1] for path in folder.rglob(str(OVERRIDES))}
-    found = sorted((read_run(run, folder) for run in runs), key=lambda one: (one["number"], one["run"]))
+    found = sorted((describe_run(run, folder) for run in runs), key=lambda one: (one["number"], one["run"]))
     for one, words in zip(found, varying_overrides([one["parameters"] for one in found]), strict=True):
         one["parameters"] = words
     known = {one["job"] for one in found}
-    waiting = [path.parent.name for path in sorted((folder / ".submitit").glob("*_*/*_submitted.pkl"))]
+    waiting = [path.name for path in sorted((folder / ".submitit").glob("*_*")) if path.is_dir()]
     return found + [{"state": query_slurm_state(folder, job), "job": job} for job in waiting if job not in known]
 
 
-def read_run(run: Path, folder: Path) -> dict[str, Any]:
+def describe_run(run: Path, folder: Path) -> dict[str, Any]:
     """Return the state of a run as its folder says, or, before its end, as Slurm says of its job."""
     settings = run / OVERRIDES.parent / "hydra.yaml"
     hydra = OmegaConf.load(settings).hydra if settings.is_file() else OmegaConf.create()

@@ -15,7 +15,7 @@ from tests.stub import KEY
 @pytest.fixture
 def started(configure, offline, monkeypatch):
     """Start a multirun of these words, as far as its first run."""
-    monkeypatch.setattr(wandb_server, "silent", {})
+    monkeypatch.setattr(wandb_server, "unreachable", {})
     monkeypatch.setenv("WANDB_MODE", "")  # so that it is put back
     monkeypatch.delenv("WANDB_MODE")
 

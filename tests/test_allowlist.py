@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import train
 from gan.errors import InputError
-from gan.launch.wandb_agent import overrides
+from gan.launch.wandb_agent import translate_parameters
 from gan.metrics.extractors import inception
 from gan.run import allowlist
 from gan.run.config import prepare_config
@@ -59,7 +59,7 @@ HOLES = (  # reached by a library, by an allowed module's imports, or by what al
     "gan.data.folder.ImageData",
     "gan.metrics.extractors.inception.torch.load",
     "gan.run.generator.load_checkpoint",
-    "gan.launch.local.leave",
+    "gan.launch.jobs.exit_now",
     "gan.launch.local.os.system",
     "gan.launch.forecast.subprocess.run",
     "gan.tracking.wandb.init",
@@ -216,10 +216,10 @@ def test_a_sweep_servers_parameters_run_nothing(calls, tmp_path):
     names = ("--experimental-rerun", "-cd", "hydra.searchpath", "hydra/launcher", "+hydra.launcher.setup", "loss@hydra")
     for name in names:
         with pytest.raises(InputError, match="a sweep may only set keys"):
-            overrides([json.dumps({name: str(tmp_path / "evil.pt")})], None, tmp_path)
+            translate_parameters([json.dumps({name: str(tmp_path / "evil.pt")})], None, tmp_path)
     for value in ("${oc.env:HOME}", {"a": ["${oc.env:HOME}"]}):
         with pytest.raises(InputError, match="a sweep may only set plain values"):
-            overrides([json.dumps({"logger.name": value})], None, tmp_path)
+            translate_parameters([json.dumps({"logger.name": value})], None, tmp_path)
 
 
 def test_a_folder_that_someone_sent_cannot_read_the_environment(finished):

@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from gan.search.storage import opened
+from gan.search.storage import open_storage
 from tests.helpers import ROOT, TINY, wait_until
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", 6))
@@ -79,6 +79,6 @@ def test_a_study_outlives_an_outage_of_its_database(database, tmp_path):
     finally:
         process.kill()
     assert "Traceback" not in log.read_text()
-    study = optuna.load_study(study_name="outage", storage=opened(url))
+    study = optuna.load_study(study_name="outage", storage=open_storage(url))
     kept = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
     assert len(kept) == 3

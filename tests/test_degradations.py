@@ -95,7 +95,9 @@ def measured(scorer, images, labels):
 
 def fid(scorer, images):
     scorer.measure_reals()
-    return compute_fid(torch.cat([scorer.extractor(part)[0] for part in images.split(500)]).double(), scorer.reference)
+    return compute_fid(
+        torch.cat([scorer.extractor(part)[0] for part in images.split(500)]).double(), scorer.real_statistics
+    )
 
 
 @pytest.mark.parametrize("degrade", [blurred, noisy, modes_dropped])

@@ -29,9 +29,9 @@ def print_study(folder: Path) -> None:
     study.add_trial(
         optuna.create_trial(params={ODD: 1}, distributions={ODD: optuna.distributions.IntDistribution(1, 1)}, value=1.0)
     )
-    summary.announce(study, 1)
-    summary.show(study, 0, f"failed: {ODD}")
-    summary.conclude(study, folder, SimpleNamespace(words=lambda params: [ODD]), ["fid"])
+    summary.show_study(study, 1)
+    summary.show_trial(study, 0, f"failed: {ODD}")
+    summary.show_results(study, folder, SimpleNamespace(list_overrides=lambda params: [ODD]), ["fid"])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def print_study(folder: Path) -> None:
     ],
 )
 def test_values_paths_and_errors_are_printed_as_they_are(tmp_path, capsys, monkeypatch, printed, times):
-    monkeypatch.setattr(summary, "plots", lambda *_: [])
+    monkeypatch.setattr(summary, "draw_plots", lambda *_: [])
     monkeypatch.setattr("gan.run.display.score_label", str)
     printed(tmp_path)
     assert capsys.readouterr().out.count(ODD) == times

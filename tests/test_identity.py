@@ -133,20 +133,8 @@ def test_a_resumed_run_is_the_run_that_left_the_checkpoint(named, tmp_path, run_
     assert named("ckpt_path=last").logger.id == run_id
     assert named(f"ckpt_path={last}", "run_dir=/elsewhere").logger.id != run_id  # which starts another run from it
     assert named().logger.id != run_id
-    (tmp_path / "run" / "config.yaml").unlink()  # of a run whose folder has W&B's own only
-    folder = tmp_path / "run" / "wandb" / f"run-20261126_010101-{run_id}"
-    folder.mkdir(parents=True)
-    (tmp_path / "run" / "wandb" / "latest-run").symlink_to(folder)
-    assert named("ckpt_path=last").logger.id == run_id
     monkeypatch.setenv("WANDB_RUN_ID", "given")
     assert named("ckpt_path=last").logger.id == "given"
-
-
-def test_a_resumed_run_is_known_by_the_folder_of_an_offline_one(named, tmp_path):
-    folder = tmp_path / "run" / "wandb" / "offline-run-20261126_010101-a-b-1"
-    folder.mkdir(parents=True)
-    (tmp_path / "run" / "wandb" / "latest-run").symlink_to(folder)
-    assert named("ckpt_path=last").logger.id == "a-b-1"
 
 
 def test_a_tag_has_no_more_letters_than_wandb_takes(configure, offline):

@@ -232,7 +232,7 @@ def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--local", "{empty}"], "no finished, scored run below"),
+        (["--local", "{empty}"], "no finished, scored run"),
         (["--local", "{folder}", "--out", "{empty}/none/report.html"], "report.html: No such file or directory"),
         ([], "one of the arguments --local --project is required"),
     ],
@@ -331,7 +331,7 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     capsys.readouterr()
     create_wandb_report("test-report", None)
     url = capsys.readouterr().out.split()[-1]
-    (report,) = (found for found in wandb.Api().reports(wandb_server.with_entity("test-report")) if found.id in url)
+    (report,) = (found for found in wandb.Api().reports(wandb_server.add_entity("test-report")) if found.id in url)
     grids = [block for block in report.spec["blocks"] if block["type"] == "panel-grid"]
     panels = [panel for grid in grids for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
     titles = [panel["config"].get("chartTitle") for panel in panels]

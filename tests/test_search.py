@@ -27,12 +27,15 @@ from optuna.trial import TrialState, create_trial
 
 import train
 from gan.errors import InputError
-from gan.launch.local import together
+from gan.launch.jobs import run_in_threads
 from gan.run.build import build_data, build_scorer, build_trainer
 from gan.run.config import prepare_config
 from gan.run.objectives import list_measured
-from gan.search.storage import opened
+from gan.search.heartbeat import Heartbeats
+from gan.search.parameters import suggest
+from gan.search.storage import open_storage
 from gan.search.sweeper import require_objectives
+from gan.search.trials import BEAT
 from gan.search.workers import Workers
 from tests.helpers import NARROW, ROOT, TINY, wait_until
 from tests.processes import run_forked
@@ -85,6 +88,25 @@ def test_each_search_composes_and_says_what_it_costs(configure, path):
     assert f"{runs} runs" in header[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("search", sorted(path.stem for path in (ROOT / "conf" / "hparams_search").glob("*.yaml")))
+def test_the_stock_sweeper_runs_each_search(tmp_path, search):
+    folder = tmp_path / "study"
+    words = [word for word in TINY if not word.startswith("hydra.sweeper.")]
+    words += [f"hparams_search={search}", "hydra/sweeper=optuna", "callbacks=default", "hydra.sweeper.n_trials=2"]
+    words += ["metrics.n_fakes=20", "objective=fid_20", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    command = [sys.executable, ROOT / "train.py", *words, f"hydra.sweep.dir={folder}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    results = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    scores = [json.loads((run / "metrics.json").read_text())["scores"] for run in folder.glob("[01]-*")]
+    assert len(scores) == 2
+    best = (
+        results["best_value"] if search != "multi_objective" else min(one["values"][0] for one in results["solutions"])
+    )
+    assert best == pytest.approx(min(score["fid_20"] for score in scores))
+
+
 @pytest.mark.parametrize(
     "path", [*(ROOT / "conf" / "hydra" / "sweeper" / "pruner").glob("*.yaml")], ids=lambda p: p.stem
 )
@@ -99,19 +121,22 @@ def test_each_pruner_is_one_of_optunas(configure, path):
 def drawing(**space) -> SimpleNamespace:
     """A search's space whose parameters all exist always."""
 
-    def draw(suggest) -> list[str]:
-        return [f"{name}={suggest(name, part)}" for name, part in space.items()]
+    def draw_overrides(trial) -> list[str]:
+        return [f"{name}={suggest(trial, name, part)}" for name, part in space.items()]
 
-    return SimpleNamespace(parameters=space, draw=draw)
+    return SimpleNamespace(parameters=space, draw_overrides=draw_overrides)
 
 
 def test_workers_draw_the_trials_of_a_seed_whichever_is_first(tmp_path):
     def drawn(place: str) -> set[tuple]:
-        study = optuna.create_study(storage=opened(place), sampler=optuna.samplers.RandomSampler(seed=0))
+        storage = open_storage(place)
+        study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
         space = drawing(**{name: FloatDistribution(0, 1) for name in "abcdef"})
         job = SimpleNamespace(launch=lambda *_, **__: [SimpleNamespace(return_value=0.0)])
-        workers = Workers(study, job, space=space, n_trials=8, folder=tmp_path)
-        together(lambda _: workers.work(), range(4), n_threads=4)
+        heartbeats = Heartbeats(study, storage, interval_s=10)
+        limits = {"n_trials": 8, "max_retries": 0, "max_failures": 5}
+        workers = Workers(study, job, heartbeats=heartbeats, space=space, folder=tmp_path, **limits)
+        run_in_threads(lambda _: workers.work(), range(4), n_threads=4)
         return {tuple(trial.params.values()) for trial in study.trials}
 
     first = drawn(f"{tmp_path}/first.log")
@@ -223,7 +248,7 @@ def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
     assert process.returncode == 0, text
     trial = study(folder).trials[5]
     assert trial.state == TrialState.PRUNED
-    assert trial.user_attrs == {"pruned_at_step": 10}
+    assert {name: value for name, value in trial.user_attrs.items() if name != BEAT} == {"pruned_at_step": 10}
     (run,) = folder.glob("5-*")
     assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] == 10
     assert "pruned at step 10" in text
@@ -262,9 +287,9 @@ def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
     process = start(folder, "hydra.sweeper.n_trials=1", "trainer.max_steps=1000000")
     wait_until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
     mine = study(folder)
-    mine._storage.set_trial_state_values(mine.trials[0]._trial_id, TrialState.FAIL)
+    mine.tell(0, state=TrialState.FAIL)
     text, _ = process.communicate(timeout=60)
-    assert "trial 0 is over: nobody waits for this run, which ends" in text
+    assert "trial 0 is over" in text
     (run,) = folder.glob("0-*")
     assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] < 1000000
 
@@ -285,7 +310,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
     text, _ = process.communicate(timeout=30)
     if number != signal.SIGKILL:
         assert process.returncode == 1, text
-        assert "study stopped; the same command goes on" in text
+        assert "study stopped; the same command resumes it" in text
         assert "Traceback" not in text
         assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.WAITING]
     wait_until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
@@ -312,7 +337,7 @@ def test_two_processes_share_a_study_from_a_cold_start(tmp_path, storage):
     for process in processes:
         text, _ = process.communicate(timeout=200)
         assert process.returncode == 0, text
-    made = optuna.load_study(study_name=words[-1].partition("=")[2], storage=opened(place))
+    made = optuna.load_study(study_name=words[-1].partition("=")[2], storage=open_storage(place))
     run = [trial for trial in made.trials if "surplus" not in trial.user_attrs]
     assert [trial.state.is_finished() for trial in run] == [True] * 4
     assert len({trial.params["optimizer.lr"] for trial in run}) == 4
@@ -444,7 +469,7 @@ def test_a_mistake_that_all_trials_share_is_one_line_and_the_mended_command_runs
     process = start(folder, *words, search="grid")
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text
-    trials = optuna.load_study(study_name="grid-mnist_5k-mlp", storage=opened(f"{folder}/study.log")).trials
+    trials = optuna.load_study(study_name="grid-mnist_5k-mlp", storage=open_storage(f"{folder}/study.log")).trials
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     cells = [(trial.params["penalty"], trial.params.get("penalty.r1.gamma")) for trial in trials[1:]]
     assert {*cells} == {("none", None), ("r1", 1), ("r1", 2)}

@@ -18,7 +18,7 @@ import wandb
 import yaml
 from safetensors.torch import load_file
 
-from gan.search.storage import opened
+from gan.search.storage import open_storage
 from tests.helpers import ROOT, TINY, create_sweep, wait_until, write_sweep
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
@@ -73,7 +73,7 @@ def test_an_array_over_losses(tmp_path):
     runs = sorted(folder.glob("[0-9]*"))
     assert [run.name.split("-")[3] for run in runs] == ["bce", "hinge", "lsgan", "rpgan"]
     (array,) = {job_of(run).split("_")[0] for run in runs}
-    assert f"Slurm jobs {array}_[0-3] go on without this command too" in text
+    assert f"Slurm jobs {array}_[0-3] continue without this command too" in text
     for run in runs:
         assert scores(run)["generator_steps"] == 20
         assert len(wandb_ids(run)) == 1
@@ -178,7 +178,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
     (mine / "own_losses.py").write_text("import os\ndef dying(): os.kill(os.getpid(), 9)\n")
     (mine / "conf" / "loss" / "dying.yaml").write_text("_target_: own_losses.dying\n")
     folder.mkdir()
-    made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=opened(f"{folder}/study.log"))
+    made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=open_storage(f"{folder}/study.log"))
     rates = [("bce", 1e-3), ("bce", 2e-3), ("dying", 1e-3), ("bce", 3e-3), ("bce", 4e-3), ("bce", 5e-3)]
     for loss, rate in [*rates, ("bce", 1e-9), ("bce", 1e30)]:
         made.enqueue_trial({"loss": loss, "optimizer.lr": rate})
@@ -201,7 +201,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
         PYTHONPATH=str(mine),
     )
     text = finished(process, 400)
-    trials = optuna.load_study(study_name=made.study_name, storage=opened(f"{folder}/study.log")).trials
+    trials = optuna.load_study(study_name=made.study_name, storage=open_storage(f"{folder}/study.log")).trials
     assert len(trials) == 10, text  # the one that dies is tried three times
     states = {(t.params["loss"], t.params["optimizer.lr"]): t.state.name for t in trials}
     assert states.pop(("dying", 1e-3)) == "FAIL"

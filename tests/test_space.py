@@ -6,14 +6,16 @@ import optuna
 import pytest
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 from gan.errors import InputError
+from gan.run.config import prepare_config
 from gan.search.grid import CellSampler
-from gan.search.setting import adopt, describe_setting
+from gan.search.setting import adopt_setting, collect_setting
 from gan.search.space import Space
-from gan.search.study import check
+from gan.search.study import require_compatible_trials
 from gan.search.trials import FAILURE, queue_again
 from tests.helpers import ROOT
 
@@ -51,7 +53,7 @@ def drawn(space: Space, n: int = 20, sampler=None) -> list[tuple[dict, list[str]
     found = []
     for _ in range(n):
         trial = study.ask()
-        words = space.draw(trial._suggest)
+        words = space.draw_overrides(trial)
         found.append((trial.params, words))
         study.tell(trial, 0.0)
     return found
@@ -61,20 +63,24 @@ def drawn(space: Space, n: int = 20, sampler=None) -> list[tuple[dict, list[str]
 def test_every_parameter_of_a_searchs_own_command_acts(search, path):
     (command,) = re.findall(r"#   python train.py (.*?)  +\d", path.read_text())
     space = search(*command.split())
-    words, changed = space.setting(space.first())
+    words, changed = space.get_setting(space.choose_first())
     for name in space.others:
         assert ACTS_ON.get(name, name) in changed[name]
     for name in space.groups:
-        assert ACTS_ON[name] in space.compare(name, space.first())
+        assert ACTS_ON[name] in space.compare_choices(name, space.choose_first())
     for params, words in drawn(space, 4):
         assert params.keys() == space.parameters.keys()
-        composed(words)
+        cfg = composed([*words, "callbacks=default", "hydra.runtime.output_dir=run"])
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        prepare_config(cfg)  # which refuses values of the wrong type
 
 
 @pytest.mark.parametrize("recipe", ["quickstart", "mnist_fast", "sngan_cifar10", "r3gan_cifar10"])
 def test_rates_and_betas_of_recipes_can_be_searched(search, recipe):
     words = ["optimizer.lr=interval(0.1,0.2)", "optimizer.beta1=interval(0.1,0.2)", "optimizer.beta2=interval(0.1,0.2)"]
-    _, changed = search(f"experiment={recipe}", *words).setting({})
+    _, changed = search(f"experiment={recipe}", *words).get_setting({})
     for name, key in {"lr": "lr", "beta1": "betas", "beta2": "betas"}.items():
         assert changed[f"optimizer.{name}"] == {
             f"optimizer.{player}.{key}" for player in ("generator", "discriminator")
@@ -154,12 +160,12 @@ def test_a_search_can_be_held_at_a_value(search):
 
 def test_a_grid_has_each_distinct_cell_once(search):
     space = search("penalty=choice(none,r1)", "penalty.r1.gamma=choice(1,2)", "seed=range(0,2)")
-    cells = space.cells()
+    cells = space.list_cells()
     assert len(cells) == 6  # not the eight of the whole product
     assert len({tuple(cell.items()) for cell in cells}) == 6
     assert [params for params, _ in drawn(space, 6, CellSampler(cells))] == cells
     with pytest.raises(InputError, match=r"optimizer.lr: .* has no steps; a grid needs choice"):
-        search("optimizer.lr=interval(0.1,0.2)").cells()
+        search("optimizer.lr=interval(0.1,0.2)").list_cells()
 
 
 def test_a_grid_runs_the_cells_of_failed_trials_again():
@@ -193,21 +199,21 @@ def test_a_study_is_one_setting_wherever_its_data_lie(search, monkeypatch):
         chosen = SEARCH | dict(word.split("=", 1) for word in words)
         if chosen["data"] == "mnist":
             del chosen["data.root"]
-        return describe_setting(search(*(f"{name}={value}" for name, value in chosen.items())))
+        return collect_setting(search(*(f"{name}={value}" for name, value in chosen.items())))
 
     study = optuna.create_study(study_name="s")
-    assert not adopt(study, setting())
+    assert not adopt_setting(study, setting())
     study.tell(study.ask(), 1.0)
     monkeypatch.setenv("DATA_DIR", "/on/another/machine")
-    assert adopt(study, setting(*SAME))
+    assert adopt_setting(study, setting(*SAME))
     for word, said in OTHERS:
         with pytest.raises(InputError, match=said):
-            adopt(study, setting(word))
+            adopt_setting(study, setting(word))
 
 
 def test_a_word_that_exists_for_later_choices_only_is_part_of_the_setting(search):
     four, sixteen = (
-        describe_setting(search("penalty=choice(none,r1)", f"penalty.r1.interval={interval}")) for interval in (4, 16)
+        collect_setting(search("penalty=choice(none,r1)", f"penalty.r1.interval={interval}")) for interval in (4, 16)
     )
     assert four != sixteen
 
@@ -215,25 +221,25 @@ def test_a_word_that_exists_for_later_choices_only_is_part_of_the_setting(search
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_study_whose_only_trial_waits_to_be_tried_again_keeps_its_setting():
     study = optuna.create_study()
-    adopt(study, {"seed": 0})
+    adopt_setting(study, {"seed": 0})
     study.tell(study.ask({"x": FloatDistribution(0, 1)}), state=optuna.trial.TrialState.FAIL)
     queue_again(study, study.trials[0])
     with pytest.raises(InputError, match=r"^seed=1: .* has trials with seed=0"):
-        adopt(study, {"seed": 1})
+        adopt_setting(study, {"seed": 1})
 
 
 def test_a_study_of_other_directions_is_refused():
     study = optuna.create_study(study_name="s")
-    check(study, {}, ["minimize"])
+    require_compatible_trials(study, {}, ["minimize"])
     with pytest.raises(InputError, match=r"^hydra.sweeper.direction=\['minimize', 'maximize'\]: the study s has "):
-        check(study, {}, ["minimize", "maximize"])
+        require_compatible_trials(study, {}, ["minimize", "maximize"])
 
 
 def test_a_study_whose_trials_have_all_failed_takes_another_setting():
     study = optuna.create_study()
-    assert not adopt(study, {"seed": 0})
+    assert not adopt_setting(study, {"seed": 0})
     trial = study.ask({"x": FloatDistribution(0, 1)})
     trial.set_user_attr(FAILURE, "failed: no such folder")
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    assert not adopt(study, {"seed": 1})
-    assert adopt(study, {"seed": 1})
+    assert not adopt_setting(study, {"seed": 1})
+    assert adopt_setting(study, {"seed": 1})

@@ -182,7 +182,7 @@ def test_later_evaluations_are_rows_of_their_own_protocol(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{empty}"], "no finished, scored run below"),
+        (["{empty}"], "no finished, scored run"),
         (["{folder}", "--protocol", "inception"], "--protocol inception: none of last checkpoint; classifier"),
         (["{folder}", "--out", "table.xls"], "--out table.xls: must end in .csv, .md, .tex"),
         ([], "give folders of runs or a --project"),

@@ -10,12 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from gan.errors import InputError
-from gan.search import storage
+from gan.search import heartbeat, storage
+from gan.search.workers import Workers
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 POSTGRESQL = os.environ.get("DATABASE_URL", "").startswith("postgresql")
 
 
@@ -29,15 +27,25 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def study(place, request):
-    return optuna.create_study(study_name=request.node.name + os.urandom(4).hex(), storage=storage.opened(place))
+    return optuna.create_study(study_name=request.node.name + os.urandom(4).hex(), storage=storage.open_storage(place))
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that storages see."""
+    """The time that heartbeats see."""
     now = SimpleNamespace(monotonic=0.0, time=1e9)
-    monkeypatch.setattr(storage, "time", SimpleNamespace(monotonic=lambda: now.monotonic, time=lambda: now.time))
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: now.monotonic, time=lambda: now.time))
     return now
+
+
+@pytest.fixture
+def workers(place, study):
+    """Workers on the study that use their own connection to it, as those of another command."""
+    own = storage.open_storage(place)
+    study = optuna.load_study(study_name=study.study_name, storage=own)
+    heartbeats = heartbeat.Heartbeats(study, own, interval_s=10)
+    unused = {"launcher": None, "space": None, "folder": None, "n_trials": 1, "max_failures": 1}
+    return Workers(study, heartbeats=heartbeats, max_retries=2, **unused)
 
 
 def test_no_two_workers_take_the_same_trial(place, study):
@@ -46,7 +54,7 @@ def test_no_two_workers_take_the_same_trial(place, study):
         study.enqueue_trial({"x": x})
 
     def ten(_):
-        mine = optuna.load_study(study_name=study.study_name, storage=storage.opened(place))
+        mine = optuna.load_study(study_name=study.study_name, storage=storage.open_storage(place))
         return [mine.ask().number for _ in range(10)]
 
     with ThreadPoolExecutor(6) as pool:
@@ -54,65 +62,77 @@ def test_no_two_workers_take_the_same_trial(place, study):
     assert sorted(taken) == list(range(60))
 
 
-def test_a_trial_without_signs_of_life_is_tried_again(study, clock):
+def test_a_trial_without_signs_of_life_is_tried_again(study, workers, clock):
     """Also one that died before its first sign; what it has reported is kept, and it is tried once."""
     trial = study.ask()
     trial.suggest_float("x", 0, 1)
     trial.report(3.0, step=10)
     for second in (0, 29):
         clock.monotonic = second
-        optuna.storages.fail_stale_trials(study)
+        workers.retry_dead_trials()
         assert [one.state for one in study.trials] == [TrialState.RUNNING]
     for second in (31, 32, 100):
         clock.monotonic = second
-        optuna.storages.fail_stale_trials(study)
+        workers.retry_dead_trials()
         assert [one.state for one in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     again = study.trials[1]
     assert (again.params, again.intermediate_values) == (trial.params, {10: 3.0})
     assert again.system_attrs["retry_history"] == [0]
 
 
-def test_a_trial_that_gives_signs_of_life_is_left_alone_whatever_the_time_on_its_machine(study, clock):
+def test_a_trial_that_gives_signs_of_life_is_left_alone_whatever_the_time_on_its_machine(study, workers, clock):
     trial = study.ask()
     for second in range(0, 100, 20):
         clock.monotonic, clock.time = second, 1e9 - 1000 * second
-        study._storage.record_heartbeat(trial._trial_id)
-        optuna.storages.fail_stale_trials(study)
+        workers.heartbeats.send_once(trial)
+        workers.retry_dead_trials()
     assert [one.state for one in study.trials] == [TrialState.RUNNING]
     study.tell(trial, 1.0)
-    study._storage.record_heartbeat(trial._trial_id)  # one that comes late is no error
+    workers.heartbeats.send_once(trial)  # one that comes late is no error
 
 
 def test_a_database_that_is_away_is_waited_for(tmp_path):
     """Nobody could give signs of life meanwhile, so no trial is taken for dead after it."""
     (tmp_path / "here").mkdir()
-    database = storage.opened(f"sqlite:///{tmp_path}/here/study.db")
+    database = storage.open_storage(f"sqlite:///{tmp_path}/here/study.db")
     study = optuna.create_study(storage=database)
-    database.patience_s, database.seen = 30, {0: (None, 0.0)}
+    study.ask()
+    heartbeats = heartbeat.Heartbeats(study, database, interval_s=0.3)
+    assert heartbeats.find_silent_trials() == []
+    database.patience_s = 30
     database.engine.dispose()
     (tmp_path / "here").rename(tmp_path / "away")
     Timer(1.5, lambda: (tmp_path / "away").rename(tmp_path / "here")).start()
-    assert study.ask().number == 0
-    assert database.seen == {}
+    assert heartbeats.find_silent_trials() == []
+    heartbeats.seen = {0: (None, 0.0)}  # a trial that was silent since long before the outage
+    assert heartbeats.find_silent_trials() == []
+    database.reachable_since = 0.0
+    assert [trial.number for trial in heartbeats.find_silent_trials()] == [0]
     database.patience_s = 0.5
     database.engine.dispose()
     (tmp_path / "here").rename(tmp_path / "away")
-    with pytest.raises(
-        InputError, match=r"hydra.sweeper.storage=.*: out of reach for 0.5 s: .*; the same command goes on"
-    ):
+    with pytest.raises(InputError, match=r"hydra.sweeper.storage=.*: out of reach for 0.5 s: "):
         study.ask()
+
+
+def test_a_trial_that_another_worker_took_for_dead_is_not_overwritten(study, workers, caplog):
+    trial = study.ask()
+    workers.study.tell(trial.number, state=TrialState.FAIL)
+    workers.tell(trial, TrialState.COMPLETE, [1.0])
+    assert [one.state for one in study.trials] == [TrialState.FAIL]
+    assert "trial 0 was taken for dead" in caplog.text
 
 
 @pytest.mark.parametrize("place", ["study.log", "a/study.log", "sqlite:///study.db", "sqlite:///a/study.db"])
 def test_a_relative_place_is_the_same_from_another_folder(place):
     scheme, _, path = place.rpartition("///")
-    absolute = storage.find_absolute(place, "/runs")
+    absolute = storage.resolve_storage(place, "/runs")
     assert absolute == (f"{scheme}////runs/{path}" if scheme else f"/runs/{path}")
-    assert storage.find_absolute(absolute, "/elsewhere") == absolute
+    assert storage.resolve_storage(absolute, "/elsewhere") == absolute
 
 
 def test_a_server_has_no_relative_place():
-    assert storage.find_absolute("postgresql://me@host/studies", "/runs") == "postgresql://me@host/studies"
+    assert storage.resolve_storage("postgresql://me@host/studies", "/runs") == "postgresql://me@host/studies"
 
 
 @pytest.mark.parametrize(
@@ -125,5 +145,5 @@ def test_a_server_has_no_relative_place():
 )
 def test_a_storage_that_cannot_be_is_one_line(place, reason):
     with pytest.raises(InputError, match=reason) as caught:
-        storage.opened(place)
+        storage.open_storage(place)
     assert "secret" not in str(caught.value)

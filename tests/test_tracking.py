@@ -155,7 +155,7 @@ def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_pat
         for run in runs
     ]
     assert rows[0] == rows[1] == [(10, 640), (20, 1280)]
-    (part,) = group_by_protocol(build_run(*found) for found in wandb_server.scored_runs(project)).values()
+    (part,) = group_by_protocol(build_run(*found) for found in wandb_server.load_scored_runs(project)).values()
     local = group_by_protocol(find_runs([tmp_path]))
     assert list(local) == list(group_by_protocol(part))
     rows = build_table(part, "fid_200").set_index("cell")
@@ -182,7 +182,7 @@ def end_service():
 
 def test_a_new_run_goes_on_as_itself_after_slurm_has_ended_the_process_of_wandb(stub, tmp_path):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="abc", resume="never")
-    with tracking.run(logger, {"seed": 0}):
+    with tracking.track_run(logger, {"seed": 0}):
         end_service()
         logger.log_metrics({"loss": 2.0}, step=2)
     (run,) = stub.dump()["runs"]
@@ -193,7 +193,7 @@ def test_a_new_run_goes_on_as_itself_after_slurm_has_ended_the_process_of_wandb(
 @pytest.mark.parametrize("end", [tracking.Preempted("now"), ValueError("wrong"), None])
 def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(offline, tmp_path, end):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
-    with suppress(type(end) if end else ZeroDivisionError), tracking.run(logger, {"seed": 0}):
+    with suppress(type(end) if end else ZeroDivisionError), tracking.track_run(logger, {"seed": 0}):
         end_service()
         if end:
             raise end
@@ -206,7 +206,7 @@ def test_a_run_ends_in_good_order_after_slurm_has_ended_the_process_of_wandb(off
 @pytest.mark.parametrize("error", [tracking.Preempted("now"), ValueError("wrong")])
 def test_only_a_preempted_run_is_marked_as_one(offline, tmp_path, error):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test")
-    with pytest.raises(type(error)), tracking.run(logger, {"seed": 0}):
+    with pytest.raises(type(error)), tracking.track_run(logger, {"seed": 0}):
         raise error
     wandb.teardown()
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
@@ -216,10 +216,10 @@ def test_only_a_preempted_run_is_marked_as_one(offline, tmp_path, error):
 
 def test_numbers_that_json_does_not_have_come_back_as_they_were():
     values = {"fid": math.inf, "best": {"kid": -math.inf, "n": 1}, "speed": math.nan}
-    sent = tracking.jsonable(values)
+    sent = tracking.make_jsonable(values)
     assert sent == {"fid": "Infinity", "best": {"kid": "-Infinity", "n": 1}, "speed": "NaN"}
-    assert math.isnan(wandb_server.plain(sent)["speed"])
-    assert {name: part for name, part in wandb_server.plain(sent).items() if name != "speed"} == {
+    assert math.isnan(wandb_server.read_plain(sent)["speed"])
+    assert {name: part for name, part in wandb_server.read_plain(sent).items() if name != "speed"} == {
         name: part for name, part in values.items() if name != "speed"
     }
 
@@ -230,7 +230,7 @@ def test_a_group_may_be_called_anything_and_its_generator_is_filed(offline, tmp_
     logger = tracking.wandb_logger(save_dir=str(tmp_path), mode="offline", project="test", group=group)
     file = tmp_path / "generator.safetensors"
     file.write_bytes(b"weights")
-    with tracking.run(logger, {}):
+    with tracking.track_run(logger, {}):
         tracking.log_generator(logger, [file], "fid", {"fid_best": 1.0, "protocol": None})
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     wandb.teardown()
@@ -242,17 +242,17 @@ def test_a_group_may_be_called_anything_and_its_generator_is_filed(offline, tmp_
 
 def test_names_of_artifacts_stay_apart_and_those_of_cells_stay_as_they_are():
     names = ["a b", "a-b", "a/b", "größer", "gr-er", "x" * 130, "x" * 131]
-    made = [tracking.artifact_name(name) for name in names]
+    made = [tracking.format_artifact_name(name) for name in names]
     assert len(set(made)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name) for name in made)
     cell = "generator-mnist_5k-mlp-bce-lr_0.1-1a2b3c4d"
-    assert tracking.artifact_name(cell) == cell
+    assert tracking.format_artifact_name(cell) == cell
 
 
 def test_a_run_that_is_resumed_with_other_values_goes_on(stub, tmp_path):
     for rate in (1, 2):
         logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="mnist-hinge-0", group=f"lr_{rate}")
-        with tracking.run(logger, {"optimizer": {"lr": rate}, "ckpt_path": None if rate == 1 else "last"}):
+        with tracking.track_run(logger, {"optimizer": {"lr": rate}, "ckpt_path": None if rate == 1 else "last"}):
             logger.log_metrics({"loss": float(rate)}, step=rate)
     (run,) = stub.dump()["runs"]
     assert run["config"]["optimizer"] == {"lr": 2}
@@ -262,11 +262,11 @@ def test_a_run_that_is_resumed_with_other_values_goes_on(stub, tmp_path):
 
 def test_an_id_that_is_taken_is_refused_in_one_line(stub, tmp_path):
     options = {"save_dir": str(tmp_path), "project": "test", "id": "abc"}
-    with tracking.run(tracking.wandb_logger(**options, resume="never"), {"seed": 0}):
+    with tracking.track_run(tracking.wandb_logger(**options, resume="never"), {"seed": 0}):
         pass
     with (
         pytest.raises(tracking.InputError, match="abc"),
-        tracking.run(tracking.wandb_logger(**options, resume="never"), {"seed": 1}),
+        tracking.track_run(tracking.wandb_logger(**options, resume="never"), {"seed": 1}),
     ):
         pass
     (run,) = stub.dump()["runs"]
@@ -280,9 +280,9 @@ def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
         logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", group=group)
         file.write_text(str(fid))
         facts = {"fid_best": fid, "protocol": {"n_fakes": n_fakes}}
-        with tracking.run(logger, {}):
+        with tracking.track_run(logger, {}):
             facts["protocol_id"] = hash_protocol(facts["protocol"])
-            tracking.summarise(logger, facts)
+            tracking.log_summary(logger, facts)
             tracking.log_generator(logger, [file], "fid", facts)
     filed = [(found["name"], "best" in found["aliases"]) for found in stub.dump()["artifacts"]]
     assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]

@@ -26,8 +26,8 @@ from sweeps.config.schema import validator
 
 from gan.errors import InputError
 from gan.launch.swept_keys import require_effects
-from gan.launch.swept_run import check_parameters
-from gan.launch.wandb_agent import multirun, overrides, space
+from gan.launch.swept_run import select_overrides
+from gan.launch.wandb_agent import translate_parameter, translate_parameters, translate_sweep
 from gan.run.command_line import quote_value
 from tests.helpers import NARROW, ROOT, SHORT, create_sweep, wait_until, wandb_environment, write_sweep
 from tests.processes import run_forked
@@ -60,7 +60,7 @@ class TestFiles:
         fixed = [word for word in sweep["command"] if "=" in word]
         for name, parameter in sweep["parameters"].items():
             for value in sampled(parameter):
-                chosen = overrides([*fixed, json.dumps({name: value})], None, ROOT)
+                chosen = translate_parameters([*fixed, json.dumps({name: value})], None, ROOT)
                 cfg = compose("train", chosen, return_hydra_config=True)
                 HydraConfig.instance().set_config(cfg)
                 resolved = OmegaConf.to_container(cfg, resolve=False)
@@ -86,7 +86,7 @@ class TestFiles:
         assert sweep["metric"]["name"] == ("fid" if "early_terminate" in sweep else "fid_best")
 
     def test_its_multirun_parses_and_starts_as_it_stands(self, path):
-        words = multirun(path.stem, read(path))
+        words = translate_sweep(path.stem, read(path))
         assert words[0] == "-m"
         OverridesParser.create().parse_overrides(words[1:])
 
@@ -120,8 +120,8 @@ def test_a_run_that_starts_again_keeps_its_first_overrides(tmp_path):
     first.mkdir(parents=True)
     (first / "overrides.yaml").write_text("- model=mlp\n- ckpt_path=last\n")
     again = json.dumps({"model": {"generator": {"width": 3}}, "choices": {"model": "mlp"}})
-    assert overrides([again], "abc123", tmp_path) == ["model=mlp", "ckpt_path=last"]
-    assert overrides(['{"seed": 1}'], "other", tmp_path) == ["seed=1", "ckpt_path=last"]
+    assert translate_parameters([again], "abc123", tmp_path) == ["model=mlp", "ckpt_path=last"]
+    assert translate_parameters(['{"seed": 1}'], "other", tmp_path) == ["seed=1", "ckpt_path=last"]
 
 
 def composed(words) -> DictConfig:
@@ -146,7 +146,7 @@ OPTIONS = {"penalty": ["none", "r1", "r2"], "model": ["dcgan", "mlp"]}
 )
 def test_an_agents_parameters_exist_and_act(configure, fixed, given, expected):
     def check() -> list[str]:
-        return check_parameters(fixed, given, composed, lambda name: OPTIONS.get(name, []))
+        return select_overrides(fixed, given, composed, lambda name: OPTIONS.get(name, []))
 
     if isinstance(expected, list):
         assert check() == expected
@@ -208,9 +208,9 @@ def test_a_multirun_with_a_dead_key_ends_before_its_first_run(tmp_path):
 def test_a_distribution_becomes_optunas_or_is_named(parameter, expected):
     if "lr: " in expected or " " in expected:
         with pytest.raises(InputError, match=re.escape(expected)):
-            space("lr", parameter)
+            translate_parameter("lr", parameter)
     else:
-        assert space("lr", parameter) == expected
+        assert translate_parameter("lr", parameter) == expected
 
 
 NESTED = {"optimizer": {"parameters": {"lr": {"values": [1, 2]}}}, "n_critic": {"min": 1, "max": 3}}
@@ -255,15 +255,15 @@ NESTED = {"optimizer": {"parameters": {"lr": {"values": [1, 2]}}}, "n_critic": {
 )
 def test_a_sweep_file_becomes_a_multirun_or_is_one_line(sweep, expected):
     if isinstance(expected, list):
-        assert multirun("name", sweep) == expected
+        assert translate_sweep("name", sweep) == expected
     else:
         with pytest.raises(InputError, match=expected):
-            multirun("name", sweep)
+            translate_sweep("name", sweep)
 
 
 def test_a_search_keeps_its_metric_and_hyperbands_eta():
     sweep = {"method": "bayes", "parameters": NESTED, "metric": {"name": "kid"}, "run_cap": 7}
-    words = multirun("mine", sweep | {"early_terminate": {"type": "hyperband", "eta": 2}})
+    words = translate_sweep("mine", sweep | {"early_terminate": {"type": "hyperband", "eta": 2}})
     assert {"objective=kid", "hydra/sweeper/sampler=tpe", "hydra.sweeper.n_trials=7"} <= {*words}
     assert "hydra.sweeper.pruner.reduction_factor=2" in words
     assert words[-2:] == ["optimizer.lr=choice(1,2)", "n_critic=range(1,4)"]

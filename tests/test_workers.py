@@ -9,14 +9,13 @@ from optuna.trial import TrialState
 
 from gan.errors import InputError, ProcessDied
 from gan.search import storage
-from gan.search.retries import carry_over
+from gan.search.heartbeat import Heartbeats
+from gan.search.parameters import suggest
+from gan.search.retries import copy_run_files
 from gan.search.trials import FAILURE, SURPLUS, give_second_chances
-from gan.search.workers import StudyEnds, Workers
+from gan.search.workers import StudyEnded, Workers
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 class Launcher:
@@ -37,16 +36,18 @@ class Launcher:
 def command(tmp_path):
     """Run a command on a study of two trials, the first time a new one; return it, its launcher and how it ended."""
 
-    def run(*endings: float | Exception, n_trials: int = 2, max_retries: int = 2, **options):
-        place = storage.opened(str(tmp_path / "study.log"), max_retries=max_retries)
+    def run(*endings: float | Exception, n_trials: int = 2, max_retries: int = 2, max_failures: int = 5):
+        place = storage.open_storage(str(tmp_path / "study.log"))
         study = optuna.create_study(study_name="s", storage=place, load_if_exists=True)
         give_second_chances(study, {"x"})
         part, launcher = FloatDistribution(0, 1), Launcher(*endings)
-        space = SimpleNamespace(parameters={"x": part}, draw=lambda suggest: [f"x={suggest('x', part)}"])
-        workers = Workers(study, launcher, space=space, n_trials=n_trials, folder=tmp_path, **options)
+        space = SimpleNamespace(parameters={"x": part}, draw_overrides=lambda trial: [f"x={suggest(trial, 'x', part)}"])
+        heartbeats = Heartbeats(study, place, interval_s=10)
+        limits = {"n_trials": n_trials, "max_retries": max_retries, "max_failures": max_failures}
+        workers = Workers(study, launcher, heartbeats=heartbeats, space=space, folder=tmp_path, **limits)
         try:
             workers.work()
-        except StudyEnds as end:
+        except StudyEnded as end:
             return study, launcher, str(end)
         return study, launcher, ""
 
@@ -102,7 +103,7 @@ def test_a_mistake_that_all_trials_share_ends_the_command(command):
 
 
 def test_a_mistake_that_all_trials_share_ends_the_command_while_others_run(command, tmp_path):
-    place = storage.opened(str(tmp_path / "study.log"))
+    place = storage.open_storage(str(tmp_path / "study.log"))
     optuna.create_study(study_name="s", storage=place).ask()
     _, launcher, end = command(InputError("data.root=nowhere: no such folder"), n_trials=9)
     assert (len(launcher.launched), end) == (1, "data.root=nowhere: no such folder")
@@ -158,6 +159,6 @@ def test_a_next_try_takes_over_the_files_of_its_own_trial_only(tmp_path):
     for run in ("1-cell", "10-other", "11-cell"):
         (tmp_path / run).mkdir()
         (tmp_path / run / "history.jsonl").write_text(run)
-    carry_over(tmp_path, 1, 20)
+    copy_run_files(tmp_path, 1, 20)
     assert [path.parent.name for path in tmp_path.glob("20-*/*")] == ["20-cell"]
     assert (tmp_path / "20-cell" / "history.jsonl").read_text() == "1-cell"

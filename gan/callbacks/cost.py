@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode  # no public mode sees gradients of gradients
 from torch.utils.flop_counter import flop_registry
 
 from gan import tracking
@@ -22,7 +22,7 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         outputs = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func._overloadpacket):
+        if formula := flop_registry.get(func.overloadpacket):
             self.total += formula(*args, **(kwargs or {}), out_val=outputs)
         return outputs
 
@@ -56,7 +56,7 @@ class Cost(RunCallback):
                 "discriminator_parameters": count_parameters(pl_module.discriminator),
                 "flops_per_step": self.counter.total // self.steps,
             }
-            tracking.summarise(trainer.logger, self.run.cost)
+            tracking.log_summary(trainer.logger, self.run.cost)
             if trainer.is_global_zero:
                 text = "generator {generator_parameters:,} parameters, discriminator {discriminator_parameters:,}"
                 gflops = self.run.cost["flops_per_step"] / 1e9

@@ -41,7 +41,8 @@ class Interruption(RunCallback):
         self.handlers_before: dict[int, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Lightning's handler of SIGTERM broadcasts while other processes are in other collectives, and all hang
+        # Lightning's handler of SIGTERM broadcasts while other processes are in other collectives, and all hang;
+        # no option or hook keeps Lightning from setting it
         trainer._signal_connector.register_signal_handlers = lambda: None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

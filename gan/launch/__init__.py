@@ -1,4 +1,4 @@
-"""Where runs run, and how long they take. Importing this package registers its launchers with Hydra."""
+"""Launchers, forecasts and W&B agents. Importing this package registers its launchers with Hydra."""
 
 from hydra.core.plugins import Plugins
 

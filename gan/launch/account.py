@@ -1,4 +1,4 @@
-"""What W&B refuses is refused before the first run of a multirun, and a server out of reach is waited for once."""
+"""Checks the W&B account once for all runs of a multirun, before the first of them starts."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ from gan.errors import exit_in_one_line
 
 
 class Account(Callback):
-    """Ends a multirun in one line where its logger could not start a run; tells runs on this machine to be offline."""
+    """Ends a multirun in one line where W&B would refuse its runs; makes them offline where no server answers."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         from gan.run.identity import check_account, is_tracked, normalize_options
@@ -40,5 +40,5 @@ class Account(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         wandb_server = sys.modules.get("gan.system.wandb_server")  # which takes seconds to import
         pattern = "*/wandb/offline-run-*"
-        if wandb_server and wandb_server.silent and any(Path(config.hydra.sweep.dir).glob(pattern)):
+        if wandb_server and wandb_server.unreachable and any(Path(config.hydra.sweep.dir).glob(pattern)):
             print(f"W&B      wandb sync {shlex.quote(config.hydra.sweep.dir)}/{pattern}")

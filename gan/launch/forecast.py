@@ -1,4 +1,4 @@
-"""How long a multirun will take, said before it starts."""
+"""How long a multirun will take, printed before it starts."""
 
 import itertools
 import math
@@ -29,8 +29,8 @@ START_S = 12  # of a run: imports, and files written at its end
 class Forecast(Callback):
     """Times a few steps and one scoring of each cell of a multirun, and prints how long all its runs will take.
 
-    The images are decoded, and an extractor of the user's own is trained, before the runs start, which find them in the
-    cache. `hydra.launcher.n_jobs` runs are taken to go side by side, each with its share of the cores.
+    It also decodes the images and trains the user's own extractor, so that the runs find both in the cache. The
+    forecast assumes `hydra.launcher.n_jobs` runs at a time, each with its share of the cores.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -48,7 +48,7 @@ class Forecast(Callback):
         at_once = f"{n_jobs} at a time" if n_jobs > 1 else "one after another"
         console.print(
             f"{len(runs)} runs, {len(cells)} cells, {at_once}: about {format_duration(total)}, until {end:%H:%M} "
-            f"({format_duration(shortest)} to {format_duration(longest)} a run; {TIMED} steps of each cell were timed)",
+            f"({format_duration(shortest)} to {format_duration(longest)} per run; {TIMED} steps of each cell timed)",
             soft_wrap=True,
         )
 
@@ -71,7 +71,7 @@ def expand_sweep(config: DictConfig) -> list[tuple[str, ...]]:
 
 
 def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
-    """Return the seconds that a run will take, by some of its steps and one scoring."""
+    """Return the seconds that a run will take, estimated from some of its steps and one scoring."""
     import torch
     from joblib import cpu_count
     from pytorch_lightning import Trainer, seed_everything
@@ -110,7 +110,7 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
 
 
 def prepare_run(words: list[str], config: DictConfig) -> DictConfig:
-    """Return the config of one run of a multirun, as the run itself would get it."""
+    """Return the config of one run of a multirun as the run itself would compose it."""
     from gan.run.config import prepare_config
 
     multirun = HydraConfig.instance().cfg

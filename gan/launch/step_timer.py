@@ -1,4 +1,4 @@
-"""How long a training step takes."""
+"""The duration of a training step."""
 
 import time
 from typing import Any
@@ -15,13 +15,13 @@ class StepTimer(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self.warm_up:
-            self.started = self.now()
+            self.started = self.read_clock()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds_per_step = (self.now() - self.started) / (trainer.global_step - self.warm_up)
+        self.seconds_per_step = (self.read_clock() - self.started) / (trainer.global_step - self.warm_up)
 
-    def now(self) -> float:
-        """Return the time in seconds, after what a GPU still has to do."""
+    def read_clock(self) -> float:
+        """Return the time in seconds, once the GPU has finished its work."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter()

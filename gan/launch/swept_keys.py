@@ -1,4 +1,4 @@
-"""A multirun's keys are checked before its first run: each must change something in what is built."""
+"""Checks a multirun's keys before its first run: each must change something in what is built."""
 
 from collections.abc import Container
 from typing import Any
@@ -14,10 +14,10 @@ from gan.run.effects import Compose, dead_key_error, describe_build, differing_k
 
 
 class SweptKeys(Callback):
-    """Ends a multirun before its first run where a swept key would train the same again; studies check their own."""
+    """Ends a multirun before its first run where a swept key changes nothing; studies check their own parameters."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        if config.hydra.runtime.choices["hydra/sweeper"] != "basic":
             return
         loader = GlobalHydra.instance().config_loader()
         with exit_in_one_line():
@@ -29,7 +29,7 @@ class SweptKeys(Callback):
 
 
 def read_alternatives(config: DictConfig) -> dict[str, list[str]]:
-    """Return the words of each key of a multirun, the sweeper's own parameters first; of a key the last ones."""
+    """Return the overrides of each key of a multirun, from the sweeper's `params` and the command line, which wins."""
     words = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     found = {}
@@ -41,9 +41,9 @@ def read_alternatives(config: DictConfig) -> dict[str, list[str]]:
 
 
 def require_effects(alternatives: dict[str, list[str]], compose: Compose, *, groups: Container[str]) -> None:
-    """Raise InputError for a key whose words all build the same, whichever of other groups' words go with them.
+    """Raise InputError for a key whose overrides all build the same, with any option of the other swept groups.
 
-    What cannot be composed is left to Hydra, whose words for it are better.
+    Overrides that do not compose are left to Hydra, whose messages are better.
     """
     first = {key: words[0] for key, words in alternatives.items()}
     varied = {key: words for key, words in alternatives.items() if len(words) > 1}
@@ -56,7 +56,7 @@ def require_effects(alternatives: dict[str, list[str]], compose: Compose, *, gro
 
 
 def has_effect(key: str, words: list[str], context: dict[str, str], compose: Compose) -> bool:
-    """Return whether a key's words build different things beside these of other keys."""
+    """Return whether a key's overrides build different things in the context of the other keys' overrides."""
     try:
         built, *others = (describe_build(compose([*(context | {key: word}).values()])) for word in words)
     except (HydraException, InputError):

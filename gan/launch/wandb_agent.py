@@ -1,4 +1,4 @@
-"""From a W&B sweep to Hydra: an agent's parameters as overrides, and a sweep file as a multirun."""
+"""Translates W&B sweeps for Hydra: an agent's parameters to overrides, and a sweep file to a multirun."""
 
 import json
 import math
@@ -19,49 +19,49 @@ COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's own, of
 METRIC = re.compile(r"(fid|fid_\d+k?|kid)(_best)?")  # what train.py can return
 
 
-def assign(fixed: list[str], given: dict[str, Any]) -> list[str]:
-    """Return parameters as overrides, as they are."""
+def quote_parameters(fixed: list[str], given: dict[str, Any]) -> list[str]:
+    """Return parameters as overrides, unchecked."""
     return [f"{name}={quote_value(value)}" for name, value in given.items()]
 
 
-def started_before(run_id: str, outputs: Path) -> list[str] | None:
-    """Return the overrides with which a run was started the first time, None for a new one."""
+def find_first_overrides(run_id: str, outputs: Path) -> list[str] | None:
+    """Return the overrides with which a run was first started, None for a new run."""
     found = sorted(outputs.glob(f"*/{run_id}/.hydra/overrides.yaml"))
     return yaml.safe_load(found[0].read_text(encoding="utf-8")) if found else None
 
 
-def overrides(
+def translate_parameters(
     arguments: list[str],
     run_id: str | None,
     outputs: Path,
-    check: Callable[[list[str], dict[str, Any]], list[str]] = assign,
+    check: Callable[[list[str], dict[str, Any]], list[str]] = quote_parameters,
 ) -> list[str]:
-    """Return train.py's overrides for what an agent passed on: fixed overrides, and the parameters as JSON.
+    """Return train.py's overrides for an agent's arguments: fixed overrides, then the parameters as JSON.
 
-    `check` makes overrides of the fixed ones and a new run's parameters; it may raise InputError.
+    `check` turns the fixed overrides and a new run's parameters into overrides; it may raise InputError.
     """
     *fixed, parameters = arguments
-    before = started_before(run_id, outputs) if run_id else None
+    before = find_first_overrides(run_id, outputs) if run_id else None
     chosen = json.loads(parameters)
     for name, value in chosen.items():
         require_parameter(name, value)
     return before or [*fixed, *check(fixed, chosen), "ckpt_path=last"]
 
 
-def flatten(parameters: dict[str, Any], above: str = "") -> dict[str, dict[str, Any]]:
-    """Return a sweep's parameters, nested ones by their dotted keys."""
+def flatten_parameters(parameters: dict[str, Any], above: str = "") -> dict[str, dict[str, Any]]:
+    """Return a sweep's parameters by dotted key."""
     if not isinstance(parameters, dict) or not all(isinstance(part, dict) for part in parameters.values()):
         raise InputError(f"parameters{'.' + above if above else ''}: must be a mapping of names to values, min and max")
     found = {}
     for name, part in parameters.items():
         key = f"{above}.{name}" if above else str(name)
-        found |= flatten(part["parameters"], key) if "parameters" in part else {key: part}
+        found |= flatten_parameters(part["parameters"], key) if "parameters" in part else {key: part}
     return found
 
 
-def space(name: str, parameter: dict[str, Any]) -> str:
-    """Return a parameter's values or distribution in Optuna's Hydra grammar; raise InputError for any other."""
-    if values := list_values(name, parameter):
+def translate_parameter(name: str, parameter: dict[str, Any]) -> str:
+    """Return a parameter's values or distribution in the grammar of Hydra's sweeps; raise InputError for any other."""
+    if values := read_values(name, parameter):
         return f"choice({','.join(map(quote_value, values))})" if "values" in parameter else quote_value(values[0])
     low, high = read_number(name, parameter, "min"), read_number(name, parameter, "max")
     whole = isinstance(low, int) and isinstance(high, int)
@@ -78,8 +78,8 @@ def space(name: str, parameter: dict[str, Any]) -> str:
     return spaces[kind]
 
 
-def list_values(name: str, parameter: dict[str, Any]) -> list[Any]:
-    """Return the values that a parameter lists, none for a distribution; raise InputError for weighted ones."""
+def read_values(name: str, parameter: dict[str, Any]) -> list[Any]:
+    """Return the values that a parameter lists, none for a distribution; raise InputError for weighted values."""
     if "value" in parameter:
         return [parameter["value"]]
     if "probabilities" in parameter:
@@ -90,7 +90,7 @@ def list_values(name: str, parameter: dict[str, Any]) -> list[Any]:
 
 
 def read_number(name: str, parameter: dict[str, Any], end: str) -> float:
-    """Return an end of a distribution; raise InputError where it has none."""
+    """Return the limit `end`, min or max, of a distribution; raise InputError if it has none."""
     value = parameter.get(end)
     try:
         number = value if isinstance(value, int) and not isinstance(value, bool) else float(value)
@@ -103,9 +103,9 @@ def read_number(name: str, parameter: dict[str, Any], end: str) -> float:
     raise InputError(f"{name}: {shown}; give value, values, or min and max as numbers")
 
 
-def list_grid(name: str, parameter: dict[str, Any]) -> list[Any]:
-    """Return the values of a grid's parameter; whole numbers may have min and max."""
-    if values := list_values(name, parameter):
+def read_grid_values(name: str, parameter: dict[str, Any]) -> list[Any]:
+    """Return the values of a grid's parameter, which may be given as whole numbers min and max."""
+    if values := read_values(name, parameter):
         return values
     low, high = read_number(name, parameter, "min"), read_number(name, parameter, "max")
     kind = parameter.get("distribution", "int_uniform")
@@ -117,7 +117,7 @@ def list_grid(name: str, parameter: dict[str, Any]) -> list[Any]:
 def read_objective(sweep: dict[str, Any]) -> str | None:
     """Return the objective that a sweep's metric asks for, None for the config's own.
 
-    Raises InputError for a metric that train.py does not return, and for one that is to be made large.
+    Raises InputError for a metric that train.py does not return, and for one to be maximized.
     """
     metric = sweep.get("metric") or {}
     name, goal = str(metric.get("name", "fid")), metric.get("goal", "minimize")
@@ -131,10 +131,10 @@ def read_objective(sweep: dict[str, Any]) -> str | None:
     return None if objective == "fid" else objective
 
 
-def multirun(name: str, sweep: Any) -> list[str]:
-    """Return train.py's arguments for a sweep file's content: a grid's are Hydra's own, others' a study's of a name.
+def translate_sweep(name: str, sweep: Any) -> list[str]:
+    """Return train.py's arguments for a sweep file's content: Hydra's own sweep for a grid, else a study called `name`.
 
-    Raises InputError for what has no equivalent.
+    Raises InputError for anything without an equivalent.
     """
     if not isinstance(sweep, dict):
         raise InputError("is no sweep: must have method and parameters")
@@ -147,18 +147,18 @@ def multirun(name: str, sweep: Any) -> list[str]:
     fixed = [word for word in map(str, command) if "=" in word]
     if objective and not any(word.startswith("objective=") for word in fixed):
         fixed.append(f"objective={objective}")
-    parameters = flatten(sweep["parameters"])
+    parameters = flatten_parameters(sweep["parameters"])
     if method == "grid":
-        grid = {key: list_grid(key, part) for key, part in parameters.items()}
+        grid = {key: read_grid_values(key, part) for key, part in parameters.items()}
         return ["-m", *fixed, *(f"{key}={','.join(map(quote_value, values))}" for key, values in grid.items())]
-    search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", *prune(sweep)]
+    search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", *translate_pruning(sweep)]
     search += [f"hydra.sweeper.study_name={name}", f"hydra.sweep.dir=multirun/{name}", "callbacks=search"]
     search += [f"hydra.sweeper.n_trials={sweep.get('run_cap', RUNS)}"]
-    return ["-m", *search, *fixed, *(f"{key}={space(key, part)}" for key, part in parameters.items())]
+    return ["-m", *search, *fixed, *(f"{key}={translate_parameter(key, part)}" for key, part in parameters.items())]
 
 
-def prune(sweep: dict[str, Any]) -> list[str]:
-    """Return the pruner for a sweep's early termination; raise InputError for another than Hyperband."""
+def translate_pruning(sweep: dict[str, Any]) -> list[str]:
+    """Return the pruner for a sweep's early termination; raise InputError for any but Hyperband."""
     rule = sweep.get("early_terminate")
     if not rule:
         return ["hydra/sweeper/pruner=none"]

@@ -82,7 +82,7 @@ TARGETS = (  # on a command line: launchers, sweepers and Hydra callbacks, too
     *PARTS,
     *("gan.launch.slurm.ClusterLauncher", "gan.launch.local.MachineLauncher", "gan.launch.forecast.Forecast"),
     *("gan.launch.account.Account", "gan.launch.swept_keys.SweptKeys"),
-    *("gan.search.sweeper.StudySweeper", "gan.search.grid.CellSampler"),
+    "gan.search.sweeper.StudySweeper",
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from gan.system.wandb_server import safe
+from gan.system.wandb_server import make_safe_name
 
 CHOICES = ("data", "model", "loss")  # groups whose options begin a cell's name
 
@@ -54,7 +54,7 @@ def name_cell(config: Mapping[str, Any]) -> str:
     setting = select_setting(config)
     digest = hashlib.sha256(json.dumps([chosen, unify_numbers(setting)], sort_keys=True, default=str).encode())
     head = "-".join([*chosen, *describe_setting(setting)])
-    return f"{safe(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
+    return f"{make_safe_name(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
 
 
 def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:

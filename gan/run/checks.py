@@ -8,15 +8,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Trainer
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import is_unbounded
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 
 log = logging.getLogger(__name__)
@@ -46,10 +46,11 @@ def check_gan(
 
 def refuse_nested_multirun(trainer: Trainer) -> None:
     """Raise InputError for a run of a multirun that would start further processes: each would start the multirun."""
-    launcher = trainer.strategy.launcher
+    strategy = trainer.strategy
     starts_processes = (
-        isinstance(launcher, _SubprocessScriptLauncher)
-        and not launcher.cluster_environment.creates_processes_externally
+        trainer.world_size > 1
+        and isinstance(strategy, ParallelStrategy)
+        and not strategy.cluster_environment.creates_processes_externally
     )
     if starts_processes and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError(
@@ -71,7 +72,7 @@ def require_no_batch_statistics(gan: GAN) -> None:
     """Raise InputError if a network has batch norm, which needs more than one sample in a batch."""
     for player in ("generator", "discriminator"):
         for name, module in getattr(gan, player).named_modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BATCH_NORMS):
                 raise InputError(
                     f"data.batch_size=1: batch norm (model.{player}, layer {name!r}) needs batches of at least 2 images"
                 )
@@ -83,7 +84,7 @@ def require_per_sample_gradients(discriminator: nn.Module) -> None:
     See Gulrajani et al. 2017, section 4.
     """
     for name, module in discriminator.named_modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, BATCH_NORMS):
             raise InputError(
                 f"model.discriminator.norm=batch: a penalty needs the gradient of each sample alone, and batch "
                 f"norm (layer {name!r}) mixes samples; use model.discriminator.norm=layer, or penalty=none"

@@ -1,7 +1,10 @@
 """A run's scores as people read them: names, units, and a table on the terminal."""
 
 import re
+import threading
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -10,6 +13,7 @@ from rich.table import Table
 
 from gan.system.console import plain_console
 
+READING = threading.Lock()  # all threads share sys.stderr
 NAMES = {
     "kid": "KID",
     "inception_score": "Inception Score",
@@ -55,10 +59,19 @@ def print_scores(run: dict[str, Any]) -> None:
 
 def print_result(number: int, name: str, job: JobReturn) -> None:
     """Print the objective of a finished run of a multirun, or why it failed."""
-    value = job._return_value
+    value = read_result(job)
     words = " ".join([type(value).__name__, *str(value).splitlines()[:1]]) if job.status == JobStatus.FAILED else value
     ending = f"{words:.2f}" if isinstance(words, float) else "" if words is None else str(words)
     plain_console().print("  ".join(filter(None, [f"run {number}", name, ending])), soft_wrap=True)
+
+
+def read_result(job: JobReturn) -> Any:
+    """Return a job's value, or the exception with which it failed."""
+    with READING, redirect_stderr(StringIO()):  # Hydra prints the overrides of a failed job each time it is asked
+        try:
+            return job.return_value
+        except BaseException as error:
+            return error
 
 
 def varying_overrides(runs: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -35,8 +35,6 @@ def end_run(error: Exception) -> NoReturn:
             raise error
     if not is_job and isinstance(error, Preempted):
         raise KeyboardInterrupt from error  # otherwise Hydra would start the next run in this process
-    if not is_job and hydra.sweeper._target_.endswith(
-        ".BasicSweeper"
-    ):  # which itself reports only the first failure, at the end
+    if not is_job and hydra.runtime.choices["hydra/sweeper"] == "basic":  # which reports the first failure only
         log.error(explain_error(error))
     raise error

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -42,10 +41,10 @@ def prepare_logger(cfg: DictConfig) -> DictConfig:
 
 def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
     """Return the mode for runs with these logger options; raise InputError for what W&B would refuse."""
-    from gan.system.wandb_server import check_name, choose_mode
+    from gan.system.wandb_server import choose_mode, require_name
 
     for key in (*NAMES, "tags"):
-        check_name(key, options[key])
+        require_name(key, options[key])
     if options["id"] and is_multirun:
         raise InputError(
             f"WANDB_RUN_ID={options['id']}: a multirun starts several runs, and each needs its own; unset it"
@@ -117,8 +116,4 @@ def find_id(config: dict[str, Any]) -> str | None:
     if folder != run_dir:
         return None
     before = OmegaConf.load(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    if known := (before.get("logger") or {}).get("id"):
-        return known
-    latest = folder / "wandb" / "latest-run"  # run-DATE_TIME-ID, and an id may hold dashes
-    found = re.fullmatch(r"(?:offline-)?run-\d+_\d+-(.+)", latest.resolve().name) if latest.exists() else None
-    return found[1] if found else None
+    return (before.get("logger") or {}).get("id")

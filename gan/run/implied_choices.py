@@ -27,7 +27,7 @@ def describe_implied_choices(cfg: DictConfig) -> str | None:
     """
     hydra = HydraConfig.get()
     words, choices = hydra.overrides.task, hydra.runtime.choices
-    keys, actual = {get_key(word) for word in words}, read_settings(cfg, choices)
+    keys, actual = {get_key(word) for word in words}, list_settings(cfg, choices)
     sources = tuple(word for word in hydra.overrides.hydra if get_key(word) == "hydra.searchpath")
     brought_by: dict[str, str] = {}
     is_ready = GlobalHydra.instance().is_initialized()  # not in a process that a launcher has started
@@ -52,12 +52,12 @@ def describe_implied_choices(cfg: DictConfig) -> str | None:
 
 @cache
 def compose_settings(words: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings of the config that words alone amount to, see `read_settings`."""
+    """Return the settings of the config that words alone amount to, see `list_settings`."""
     cfg = compose("train", list(words), return_hydra_config=True)
-    return read_settings(cfg, cfg.hydra.runtime.choices)
+    return list_settings(cfg, cfg.hydra.runtime.choices)
 
 
-def read_settings(cfg: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
+def list_settings(cfg: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     """Return the chosen options of config groups, and the top-level values of a config, paths left out."""
     values = {key: cfg[key] for key in cfg if key not in PATHS and not OmegaConf.is_missing(cfg, key)}
     options = {key: option for key, option in choices.items() if not key.startswith("hydra/")}

@@ -74,8 +74,8 @@ def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: E
     write_whole(generator, save(weights))
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: hash_protocol(scorer.protocol)} if scorer else {}
-    tracking.summarise(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
-    tracking.log_pictures(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
+    tracking.log_summary(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
+    tracking.log_image_table(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
     tracking.log_generator(trainer.logger, files, evaluation.objective, run["scores"] | metadata)
@@ -84,7 +84,7 @@ def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: E
     print_scores(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
     files = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
-    print_files(files | {"W&B": tracking.where(trainer.logger)})
+    print_files(files | {"W&B": tracking.list_locations(trainer.logger)})
 
 
 def get_objectives(

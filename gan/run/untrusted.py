@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from gan.errors import InputError
 
-MOVED = {  # import paths in the configs of runs that were trained by version 0.1
+MOVED = {  # import paths that configs of older runs have
     f"gan.metrics.{name}": f"gan.metrics.extractors.{name}"
     for name in (
         "classifier.Classifier",

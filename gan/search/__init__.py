@@ -1,4 +1,4 @@
-"""Optuna studies over runs. Importing this package registers its sweeper with Hydra."""
+"""Optuna studies over many runs. Importing this package registers its sweeper with Hydra."""
 
 from hydra.core.plugins import Plugins
 

@@ -1,23 +1,27 @@
-"""The parameters of a search: read from overrides, their values, and why some are refused."""
+"""The parameters of a search: read from overrides, drawn for a trial, and refused where they compare unlike scores."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+# no public name; a search file must mean the same here and to hydra/sweeper=optuna
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 from gan.errors import InputError
 
-# what the values of a study mean; a parameter that changes it would compare what can't be compared
+# a parameter that changes one of these keys changes what the scores of a study mean
 MEANING = ("objective", "second_objective", "metrics.", "data._target_", "data.dataset", "data.root")
 MEANING += ("data.image_size", "data.channels")
 
 Parameters = dict[str, BaseDistribution]
 
 
-def parse(words: Iterable[str]) -> tuple[Parameters, dict[str, str]]:
-    """Return the parameters and the fixed words of overrides by key, of each key the last."""
+def parse_parameters(words: Iterable[str]) -> tuple[Parameters, dict[str, str]]:
+    """Return the parameters and the fixed overrides by key; of a key's overrides the last counts."""
     last = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides([*words])}
     try:
         parameters = create_params_from_overrides([override.input_line for override in last.values()])[0]
@@ -26,7 +30,7 @@ def parse(words: Iterable[str]) -> tuple[Parameters, dict[str, str]]:
     return parameters, {name: override.input_line for name, override in last.items() if name not in parameters}
 
 
-def assign(values: dict[str, Any]) -> list[str]:
+def format_overrides(values: dict[str, Any]) -> list[str]:
     """Return values as overrides."""
     return [f"{name}={value}" for name, value in values.items()]
 
@@ -40,10 +44,23 @@ def list_ends(part: BaseDistribution) -> list[Any]:
 
 def list_values(name: str, part: BaseDistribution) -> list[Any]:
     """Return all values of a parameter; raise InputError for one that has no steps."""
-    try:
-        return list(OptunaSweeperImpl._to_grid_sampler_choices(part))
-    except ValueError as error:
-        raise InputError(f"{name}: {part} has no steps; a grid needs choice(...) or range(...)") from error
+    if isinstance(part, CategoricalDistribution):
+        return [*part.choices]
+    if isinstance(part, IntDistribution):
+        return [*range(part.low, part.high + 1, part.step)]
+    if isinstance(part, FloatDistribution) and part.step is not None:
+        low, high, step = (Decimal(str(number)) for number in (part.low, part.high, part.step))
+        return [float(low + i * step) for i in range(int((high - low) / step) + 1)]
+    raise InputError(f"{name}: {part} has no steps; a grid needs choice(...) or range(...)")
+
+
+def suggest(trial: Trial, name: str, part: BaseDistribution) -> Any:
+    """Return the value of a parameter that a trial draws."""
+    if isinstance(part, CategoricalDistribution):
+        return trial.suggest_categorical(name, part.choices)
+    if isinstance(part, IntDistribution):
+        return trial.suggest_int(name, part.low, part.high, step=part.step, log=part.log)
+    return trial.suggest_float(name, part.low, part.high, step=part.step, log=part.log)
 
 
 def require_same_meaning(name: str, changed: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a trial's run tells its study, and what the study tells it."""
+"""A trial's run reports its scores to the study, and ends where the study prunes it."""
 
 import logging
 from typing import Any
@@ -21,10 +21,10 @@ class TrialReport(RunCallback):
     """
 
     def __init__(self, *, study_name: str, storage: str, folder: str, pruner: Any, number: int, objective: str) -> None:
-        super().__init__()
-        from gan.search.storage import find_absolute
+        from gan.search.storage import resolve_storage
 
-        self.study_name, self.storage = study_name, find_absolute(storage, folder)
+        super().__init__()
+        self.study_name, self.storage = study_name, resolve_storage(storage, folder)
         self.pruner, self.number = pruner, number
         self.objective = objective
 
@@ -32,43 +32,43 @@ class TrialReport(RunCallback):
         self.run.is_trial = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        tracking.add_to_config(trainer.logger, {"study": self.study_name, "trial": self.number})
+        tracking.log_config(trainer.logger, {"study": self.study_name, "trial": self.number})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < trainer.estimated_stepping_batches:
-            ends = trainer.is_global_zero and self.reported(trainer)
+            ends = trainer.is_global_zero and self.try_report(trainer)
             if trainer.strategy.broadcast(ends):
                 self.run.stops_early = trainer.should_stop = True
 
-    def reported(self, trainer: Trainer) -> bool:
-        """Report, and return whether the run is to end; a study out of reach for a while ends nothing."""
+    def try_report(self, trainer: Trainer) -> bool:
+        """Report, and return whether the run must end; a storage that is out of reach for a while ends nothing."""
         from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            return self.report(trainer)
+            return self.report_score(trainer)
         except (SQLAlchemyError, StorageInternalError, InputError, OSError) as error:
-            log.warning("the study does not hear of step %d: %s", trainer.global_step, str(error).splitlines()[0])
+            log.warning("step %d is not reported to the study: %s", trainer.global_step, str(error).splitlines()[0])
             return False
 
-    def report(self, trainer: Trainer) -> bool:
-        """Return whether the study gives this trial up, and leave word of it."""
+    def report_score(self, trainer: Trainer) -> bool:
+        """Report the objective; return whether the study prunes this trial, and record it if so."""
         import optuna
 
-        from gan.search import storage
+        from gan.search.storage import open_storage
 
-        place = storage.opened(self.storage)
-        study = optuna.load_study(study_name=self.study_name, storage=place, pruner=self.pruner)
-        known = study.get_trials(deepcopy=False)[self.number]
-        if known.state.is_finished():
-            log.warning("trial %d is over: nobody waits for this run, which ends", self.number)
+        storage = open_storage(self.storage)
+        study = optuna.load_study(study_name=self.study_name, storage=storage, pruner=self.pruner)
+        if study.get_trials(deepcopy=False)[self.number].state.is_finished():
+            log.warning("trial %d is over: no command waits for this run, which ends", self.number)
             return True
-        if len(study.directions) > 1:  # no pruner compares these
+        if len(study.directions) > 1:  # no pruner compares several values
             return False
-        trial = optuna.trial.Trial(study, known._trial_id)
+        study_id = storage.get_study_id_from_name(self.study_name)
+        trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, self.number))
         trial.report(float(trainer.callback_metrics[self.objective]), trainer.global_step)
         if not trial.should_prune():
             return False
         trial.set_user_attr(PRUNED, trainer.global_step)
-        tracking.summarise(trainer.logger, {PRUNED: trainer.global_step})
+        tracking.log_summary(trainer.logger, {PRUNED: trainer.global_step})
         return True

@@ -1,4 +1,4 @@
-"""The setting of a study: what all its trials share, and another command must share to add trials to it."""
+"""The setting of a study: what all its trials share. A command can only add trials of the same setting."""
 
 import json
 from typing import Any
@@ -9,49 +9,49 @@ from optuna.trial import TrialState
 from gan.errors import InputError
 from gan.run.cell import is_incidental
 from gan.search.space import Space
-from gan.search.trials import counts, find_history
+from gan.search.trials import get_history, is_counted
 
 SETTING = "setting"  # a study's user attribute
 REMEDY = "give this search a hydra.sweeper.study_name of its own"
 
-ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # that differ between the machines of a study
-SHARED = ("seed", "data.root", "second_objective")  # between seeds of a cell these differ, between trials they don't
+ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # in place of paths that differ between machines
+SHARED = ("seed", "data.root", "second_objective")  # they may differ within a cell, but not within a study
 
 
-def describe_setting(space: Space) -> dict[str, Any]:
-    """Return what a search's trials share: all that is built, the seed and data among it, and what is searched."""
+def collect_setting(space: Space) -> dict[str, Any]:
+    """Return what a search's trials share: all that is built, with seed and data, and the names of its parameters."""
     shared = space.describe(*ELSEWHERE)
-    kept = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
-    return json.loads(json.dumps(kept, default=str))
+    setting = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
+    return json.loads(json.dumps(setting, default=str))
 
 
-def adopt(study: optuna.Study, setting: dict[str, Any]) -> bool:
-    """Store a setting in a study without one, or without a result; return whether it was the study's before.
+def adopt_setting(study: optuna.Study, setting: dict[str, Any]) -> bool:
+    """Store a setting in a study without one, or without a result; return whether the study already had it.
 
     Raises InputError, with what differs, where the study has results of another setting.
     """
     known = study.user_attrs.get(SETTING)
     if known == setting:
         return True
-    if known is not None and any(matters(trial) for trial in study.get_trials(deepcopy=False)):
-        names = [name for name in known.keys() | setting.keys() if name_value(name, known) != name_value(name, setting)]
+    if known is not None and any(has_begun(trial) for trial in study.get_trials(deepcopy=False)):
+        names = [name for name in known.keys() | setting.keys() if format_key(name, known) != format_key(name, setting)]
         shown, *others = sorted(names, key=lambda name: (name != "parameters", name not in known, name))
         more = f" (also {', '.join(others)})" if others else ""
         raise InputError(
-            f"{name_value(shown, setting)}{more}: the study {study.study_name} has trials with "
-            f"{name_value(shown, known)}; {REMEDY}"
+            f"{format_key(shown, setting)}{more}: the study {study.study_name} has trials with "
+            f"{format_key(shown, known)}; {REMEDY}"
         )
     study.set_user_attr(SETTING, setting)
     return False
 
 
-def matters(trial: optuna.trial.FrozenTrial) -> bool:
-    """Return whether a trial has begun, and was made by its study's setting."""
-    return counts(trial) or (trial.state == TrialState.WAITING and bool(find_history(trial)))
+def has_begun(trial: optuna.trial.FrozenTrial) -> bool:
+    """Return whether a trial was started with its study's setting: it counts, or waits to be tried again."""
+    return is_counted(trial) or (trial.state == TrialState.WAITING and bool(get_history(trial)))
 
 
-def name_value(name: str, setting: dict[str, Any]) -> str:
-    """Return a key and its value as they are typed, for one that is not there that it isn't."""
+def format_key(name: str, setting: dict[str, Any]) -> str:
+    """Return a key and its value as they are typed, or "no KEY" for a key that is absent."""
     value = setting.get(name)
     text = "null" if value is None else ", ".join(value) if name == "parameters" else str(value)
     return f"{name}={text}" if name in setting else f"no {name}"

@@ -1,6 +1,5 @@
-"""The study behind a search: a new one, or the one that is there, of the same parameters."""
+"""The study behind a search: a new one, or a stored one with the same parameters."""
 
-import functools
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,83 +15,81 @@ from optuna.samplers import BaseSampler
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import InputError
-from gan.search import storage
+from gan.search.grid import CellSampler
 from gan.search.parameters import Parameters
-from gan.search.setting import REMEDY, adopt
+from gan.search.setting import REMEDY, adopt_setting
+from gan.search.storage import OUTAGE_S, Database, Journal, open_storage
 from gan.search.trials import give_second_chances
 
-ALLOWED = ("optuna.pruners.*", "optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*", "gan.search.grid.*")
-PATIENCE_S = 10  # with a database out of reach, or one whose tables another process is about to make
+ALLOWED = ("optuna.pruners.*", "optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
+START_TIMEOUT_S = 10  # for a database out of reach, or one whose tables another process is about to create
 
 
-def made(key: str, part: DictConfig) -> Any:
-    """Return a config's sampler or pruner; raise InputError with its key and the reason where its values make none."""
+def build_part(key: str, part: DictConfig) -> Any:
+    """Return a config's sampler or pruner; raise InputError with its key and the reason for values it refuses."""
     try:
         return instantiate(part, _execution_whitelist_=ALLOWED)
     except (InstantiationException, TypeError, ValueError) as error:
         raise InputError(f"{key}: {error}") from error
 
 
-def built(sampler: DictConfig, cells: Sequence[dict[str, Any]]) -> BaseSampler:
-    """Return a config's sampler; a grid's is given its cells."""
-    own = made("hydra.sweeper.sampler", sampler)
-    return own(cells) if isinstance(own, functools.partial) else own
+def build_sampler(sampler: DictConfig, cells: Sequence[dict[str, Any]] | None) -> BaseSampler:
+    """Return a config's sampler; a grid, which has cells, gets one that also draws the cells of failed trials again."""
+    return build_part("hydra.sweeper.sampler", sampler) if cells is None else CellSampler(cells)
 
 
-def opened(
+def open_study(
     name: str,
-    place: str,
+    location: str,
     *,
     parameters: Parameters,
     setting: dict[str, Any],
-    cells: Sequence[dict[str, Any]],
+    cells: Sequence[dict[str, Any]] | None,
     sampler: DictConfig,
     pruner: DictConfig,
     directions: list[str],
     objectives: list[str],
-    heartbeat_s: int,
-    max_retries: int,
-) -> optuna.Study:
-    """Return the study of a name at a place, a new one where there is none; its failed trials are queued again.
+) -> tuple[optuna.Study, Database | Journal]:
+    """Return the study of a name in the storage at a URL or path, created where there is none, and the storage.
 
-    A process that joins a study, or goes on with it, draws by chance what the one that made it draws by a seed: it
-    would draw the same. Raises InputError for a sampler or pruner that its values don't make, a storage out of reach,
-    and a study of other parameters or of another setting.
+    The failed trials of a stored study are queued again. A process that joins or resumes a study draws by chance what
+    the one that created it draws by a seed: it would draw the same. Raises InputError for a sampler or pruner with
+    values that it refuses, a storage out of reach, and a study with other parameters or of another setting.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats, old as they are
-    options = {"study_name": name, "pruner": made("hydra.sweeper.pruner", pruner)}
-    options["sampler"] = built(sampler, cells)
-    deadline = time.monotonic() + PATIENCE_S
+    warnings.simplefilter("ignore", ExperimentalWarning)  # of Optuna's retries, stable since version 2.8
+    options = {"study_name": name, "pruner": build_part("hydra.sweeper.pruner", pruner)}
+    options["sampler"] = build_sampler(sampler, cells)
+    deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            options["storage"] = storage.opened(place, heartbeat_s, max_retries)
+            storage = open_storage(location)
             try:
-                study = optuna.create_study(directions=directions, **options)
+                study = optuna.create_study(storage=storage, directions=directions, **options)
                 study.set_metric_names(objectives)
             except DuplicatedStudyError:
-                study = optuna.load_study(**options)
+                study = optuna.load_study(storage=storage, **options)
                 study.sampler.reseed_rng()
-                check(study, parameters, directions)
-            if adopt(study, setting):
+                require_compatible_trials(study, parameters, directions)
+            if adopt_setting(study, setting):
                 give_second_chances(study, {*parameters})
-            options["storage"].patience_s = storage.PATIENCE_S
-            return study
+            storage.patience_s = OUTAGE_S
+            return study, storage
         except (SQLAlchemyError, StorageInternalError) as error:
             if time.monotonic() > deadline:
-                raise InputError(f"hydra.sweeper.storage={place}: {error}") from error
+                raise InputError(f"hydra.sweeper.storage={location}: {error}") from error
             time.sleep(1)
 
 
-def check(study: optuna.Study, space: Parameters, directions: list[str]) -> None:
+def require_compatible_trials(study: optuna.Study, parameters: Parameters, directions: list[str]) -> None:
     """Raise InputError where a study has trials that this search's can't be compared with."""
     known = [direction.name.lower() for direction in study.directions]
     if known != directions:
         raise InputError(f"hydra.sweeper.direction={directions}: the study {study.study_name} has {known}; {REMEDY}")
     for trial in study.get_trials(deepcopy=False):
-        for name in space.keys() & trial.distributions:
+        for name in parameters.keys() & trial.distributions:
             try:
-                check_distribution_compatibility(trial.distributions[name], space[name])
+                check_distribution_compatibility(trial.distributions[name], parameters[name])
             except ValueError as error:
                 text = f"{name}: the study {study.study_name} has trials with {trial.distributions[name]}, not "
-                raise InputError(f"{text}{space[name]}; {REMEDY}") from error
+                raise InputError(f"{text}{parameters[name]}; {REMEDY}") from error

@@ -1,4 +1,4 @@
-"""What a study shows: a line a trial, and in the end the best one, its command, plots and a file of results."""
+"""What a study prints: one line per trial, and at its end the best one, its command, plots and a file of results."""
 
 import shlex
 from collections.abc import Iterator
@@ -18,18 +18,23 @@ from gan.system.console import plain_console
 RESULTS = "optimization_results.yaml"
 
 
-def announce(study: Any, n_trials: int) -> None:
-    """Print the study's name and how far it is."""
-    from gan.search.trials import counts
+def show_study(study: Any, n_trials: int) -> None:
+    """Print the study's name and how many of its trials are done."""
+    from gan.search.trials import is_counted
 
-    done = sum(trial.state.is_finished() and counts(trial) for trial in study.get_trials(deepcopy=False))
+    done = sum(trial.state.is_finished() and is_counted(trial) for trial in study.get_trials(deepcopy=False))
     plain_console().print(f"study {study.study_name}: {n_trials} trials, {done} of them done", soft_wrap=True)
 
 
-def show(study: Any, number: int, ending: str, values: list[float] | None = None) -> None:
+def show_trial(study: Any, number: int, ending: str, values: list[float] | None = None) -> None:
     """Print a trial that has just ended: its parameters, value and ending, and the best value so far."""
     trials = study.get_trials(deepcopy=False)
-    words = [f"trial {number}", parameters(trials[number]), " ".join(f"{value:.2f}" for value in values or []), ending]
+    words = [
+        f"trial {number}",
+        join_parameters(trials[number]),
+        " ".join(f"{value:.2f}" for value in values or []),
+        ending,
+    ]
     if len(study.directions) == 1:
         ended = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         ended += values if values and not ending else []
@@ -38,8 +43,8 @@ def show(study: Any, number: int, ending: str, values: list[float] | None = None
 
 
 @contextmanager
-def live(study: Any, n_trials: int) -> Iterator[None]:
-    """Keep a line for each running trial at the end of a terminal: its parameters, its last score, the best so far."""
+def show_running_trials(study: Any, n_trials: int) -> Iterator[None]:
+    """Show one line per running trial below a terminal's other lines: parameters, last score, the best so far."""
     console = plain_console()
     if not console.is_terminal:
         yield
@@ -48,7 +53,7 @@ def live(study: Any, n_trials: int) -> Iterator[None]:
     def lines() -> Group:
         trials = study.get_trials(deepcopy=False)
         values = [trial.value for trial in trials if trial.state.name == "COMPLETE" and len(study.directions) == 1]
-        rows = [progress(trial) for trial in trials if trial.state.name == "RUNNING"]
+        rows = [format_progress(trial) for trial in trials if trial.state.name == "RUNNING"]
         done = sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
         rows.append(f"{done} of {n_trials} trials done" + (f", best {min(values):.2f}" if values else ""))
         return Group(*(Text(row, style="dim", no_wrap=True, overflow="ellipsis") for row in rows))
@@ -57,19 +62,21 @@ def live(study: Any, n_trials: int) -> Iterator[None]:
         yield
 
 
-def progress(trial: Any) -> str:
-    """Return how far a running trial is."""
+def format_progress(trial: Any) -> str:
+    """Return a running trial's parameters, last step and score in one line."""
     step, value = max(trial.intermediate_values.items(), default=(0, None))
-    return f"trial {trial.number}  {parameters(trial)}  " + ("..." if value is None else f"step {step:,}: {value:.2f}")
+    return f"trial {trial.number}  {join_parameters(trial)}  " + (
+        "..." if value is None else f"step {step:,}: {value:.2f}"
+    )
 
 
-def parameters(trial: Any) -> str:
-    """Return a trial's parameters in a line."""
+def join_parameters(trial: Any) -> str:
+    """Return a trial's parameters in one line."""
     return " ".join(f"{name}={format_parameter(value)}" for name, value in trial.params.items())
 
 
-def conclude(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
-    """Print the best trials' commands; leave their parameters, and plots of the study, in its folder."""
+def show_results(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
+    """Print the best trials' commands; write their parameters, and plots of the study, into its folder."""
     console = plain_console()
     best = study.best_trials
     if not best:
@@ -85,15 +92,17 @@ def conclude(study: Any, folder: Path, space: Any, objectives: list[str]) -> Non
         values = ", ".join(
             f"{score_label(name)} {format_score(name, int(v) if v.is_integer() else v)}" for name, v in named
         )
-        kept = [word for word in space.words(trial.params) if not word.startswith(("hparams_search=", "hydra"))]
-        words = ["python", "train.py", *kept]
+        overrides = [
+            word for word in space.list_overrides(trial.params) if not word.startswith(("hparams_search=", "hydra"))
+        ]
+        words = ["python", "train.py", *overrides]
         console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", soft_wrap=True)
-    for path in [folder / RESULTS, *plots(study, folder, [score_label(name) for name in objectives if name])]:
+    for path in [folder / RESULTS, *draw_plots(study, folder, [score_label(name) for name in objectives if name])]:
         console.print(f"  {path}", soft_wrap=True)
 
 
-def plots(study: Any, folder: Path, names: list[str]) -> list[Path]:
-    """Draw the study's course and which parameters mattered, or the Pareto front of several objectives."""
+def draw_plots(study: Any, folder: Path, names: list[str]) -> list[Path]:
+    """Draw the scores over trials and the parameters' importance, or the Pareto front of several objectives."""
     import warnings
 
     import matplotlib as mpl

@@ -1,4 +1,4 @@
-"""Hydra's Optuna sweeper for studies that can't be lost: resumed, asynchronous, pruned; a failure is one trial's."""
+"""Hydra sweeper for Optuna studies that are resumed, asynchronous and pruned; a trial that fails fails alone."""
 
 import logging
 import signal
@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gan.errors import InputError, exit_in_one_line
-from gan.launch.local import together
+from gan.launch.jobs import run_in_threads
 
 
 class StudySweeper(Sweeper):
@@ -22,8 +21,8 @@ class StudySweeper(Sweeper):
 
     Each of `n_jobs` workers takes a trial, launches it as a job that has the trial's number, and takes the next at
     once. A trial fails alone, by an exception or a value that is not finite; one whose process dies is tried again up
-    to `max_retries` times. Workers give a sign of life every `heartbeat_s`; after three missed ones their trials are
-    tried again, by whoever is alive, from the last checkpoint. `max_failures` in a row end the command, and the next
+    to `max_retries` times. Workers give a sign of life every `heartbeat_s`; after three missed ones any other worker
+    tries their trials again, from the last checkpoint. `max_failures` in a row end the command, and the next
     one tries failed trials again. `storage` is a database's URL or the path of a file, an Optuna journal. The other
     arguments are hydra-optuna-sweeper's, and `pruner` is one of Optuna's.
     """
@@ -45,17 +44,17 @@ class StudySweeper(Sweeper):
     ) -> None:
         directions = [direction] if isinstance(direction, str) else list(direction)
         self.name, self.storage, self.n_trials, self.n_jobs = study_name, storage, n_trials, n_jobs
-        self.max_failures = max_failures
+        self.heartbeat_s, self.limits = heartbeat_s, {"max_retries": max_retries, "max_failures": max_failures}
         self.options = {"sampler": sampler, "pruner": pruner, "directions": directions}
-        self.options |= {"heartbeat_s": heartbeat_s, "max_retries": max_retries}
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.loader = config, hydra_context.config_loader
         context = {"config": config, "hydra_context": hydra_context, "task_function": task_function}
         self.launcher = Plugins.instance().instantiate_launcher(**context)
-        self.in_process = isinstance(self.launcher, BasicLauncher)
-        logging.getLogger(BasicLauncher.__module__).setLevel(logging.WARNING)  # it repeats each trial's overrides
+        self.in_process = config.hydra.runtime.choices["hydra/launcher"] == "basic"
+        if self.in_process:
+            logging.getLogger(type(self.launcher).__module__).setLevel(logging.WARNING)  # it repeats all overrides
         if self.n_jobs > 1 and self.in_process:
             sys.exit(
                 f"error: hydra.sweeper.n_jobs={self.n_jobs}: Hydra's basic launcher runs one job at a time; "
@@ -67,26 +66,26 @@ class StudySweeper(Sweeper):
         return self.loader.load_sweep_config(self.config, words)
 
     def sweep(self, arguments: list[str]) -> None:
-        from gan.search.summary import announce, conclude, live
-        from gan.search.workers import StudyEnds
+        from gan.search.summary import show_results, show_running_trials, show_study
+        from gan.search.workers import StudyEnded
 
         objectives = [self.config.objective, self.config.second_objective]
         with exit_in_one_line():
             require_objectives(objectives, self.options["directions"])
             space, study, workers = self.prepare(arguments, [name for name in objectives if name])
-        announce(study, workers.n_trials)
+        show_study(study, workers.n_trials)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             if self.in_process:  # in the main thread, where a run takes signals, below its progress bar
                 workers.work()
             else:
-                with live(study, workers.n_trials):
-                    together(lambda _: workers.work(), range(self.n_jobs), n_threads=self.n_jobs)
+                with show_running_trials(study, workers.n_trials):
+                    run_in_threads(lambda _: workers.work(), range(self.n_jobs), n_threads=self.n_jobs)
         except KeyboardInterrupt:
-            sys.exit("study stopped; the same command goes on, first with the trials that were running")
-        except (StudyEnds, InputError) as error:
+            sys.exit("study stopped; the same command resumes it, first with the trials that were running")
+        except (StudyEnded, InputError) as error:
             sys.exit(f"error: {error}")
-        conclude(study, workers.folder, space, objectives)
+        show_results(study, workers.folder, space, objectives)
         if not any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
             sys.exit(f"error: no trial has ended with a value; the last one {workers.last_failure or 'diverged'}")
         if workers.failed:
@@ -94,29 +93,38 @@ class StudySweeper(Sweeper):
 
     def prepare(self, arguments: list[str], objectives: list[str]) -> tuple[Any, Any, Any]:
         """Return the search's space, its study and the workers on it; raise InputError for what can't be searched."""
-        from gan.search import study as studies
-        from gan.search.setting import describe_setting
+        from gan.search.heartbeat import Heartbeats
+        from gan.search.setting import collect_setting
         from gan.search.space import Space
-        from gan.search.storage import find_absolute
+        from gan.search.storage import resolve_storage
+        from gan.search.study import open_study
         from gan.search.workers import Workers
 
         words = [*(f"{name}={value}" for name, value in self.params.items()), *arguments]
         space = Space(words, self.compose, groups=self.config.hydra.runtime.choices)
-        cells = space.cells() if self.options["sampler"].get("_partial_") else []
-        place = find_absolute(self.storage, Path.cwd())  # a run may change the folder (hydra.job.chdir)
+        is_grid = self.options["sampler"].get("_partial_")  # it waits for the values of the parameters
+        cells = space.list_cells() if is_grid else None
         folder = Path(self.config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        study = studies.opened(
+        study, storage = open_study(
             self.name,
-            place,
+            resolve_storage(self.storage, Path.cwd()),  # a run may change the folder (hydra.job.chdir)
             parameters=space.parameters,
-            setting=describe_setting(space),
+            setting=collect_setting(space),
             cells=cells,
             objectives=objectives,
             **self.options,
         )
-        options = {"n_trials": min(self.n_trials, len(cells) or self.n_trials), "max_failures": self.max_failures}
-        return space, study, Workers(study, self.launcher, space=space, folder=folder, **options)
+        workers = Workers(
+            study,
+            self.launcher,
+            heartbeats=Heartbeats(study, storage, interval_s=self.heartbeat_s),
+            space=space,
+            folder=folder,
+            n_trials=min(self.n_trials, len(cells)) if is_grid else self.n_trials,
+            **self.limits,
+        )
+        return space, study, workers
 
 
 def require_objectives(objectives: list[str | None], directions: list[str]) -> None:

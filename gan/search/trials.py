@@ -12,38 +12,33 @@ FAILURE = "failure"  # why it failed
 REFUSED = "refused"  # it failed because of its settings
 SURPLUS = "surplus"  # it was asked for, but not run
 PRUNED = "pruned_at_step"  # the step at which it was pruned; a key of its W&B run's summary, too
+BEAT = "heartbeat"  # another number at each sign of life of its process
 # its system attributes
-DEATHS = "deaths"  # how many of its tries ended with their process
+DEATHS = "deaths"  # how many of its tries ended because their process died
 SECOND = "second"  # it is the second chance of one that had failed
 
 DIVERGED = "diverged"  # the failure that is a result
 
-find_history = RetryHeartbeatStaleTrialCallback.retry_history  # the numbers of the tries before
+get_history = RetryHeartbeatStaleTrialCallback.retry_history  # the numbers of the tries before
 
 
-class Retry:
-    """Queues a trial whose process has died, with its parameters, reports and attributes, up to `max_retries` times."""
-
-    def __init__(self, max_retries: int) -> None:
-        self.max_retries = max_retries
-
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Return whether it is tried again."""
-        deaths = trial.system_attrs.get(DEATHS, 0) + 1
-        if deaths <= self.max_retries:
-            queue_again(study, trial, **{DEATHS: deaths})
-        return deaths <= self.max_retries
+def retry_dead_trial(study: optuna.Study, trial: FrozenTrial, max_retries: int) -> bool:
+    """Queue a trial whose process has died, up to `max_retries` times; return whether it is tried again."""
+    deaths = trial.system_attrs.get(DEATHS, 0) + 1
+    if deaths <= max_retries:
+        queue_again(study, trial, **{DEATHS: deaths})
+    return deaths <= max_retries
 
 
 def queue_again(study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> None:
-    """Queue a trial as a new one with these system attributes besides its own."""
+    """Queue a trial as a new one, with its parameters and reports, and with these system attributes beside its own."""
     trial = copy.deepcopy(trial)
     trial.system_attrs |= attributes
-    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name != FAILURE}
+    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in (FAILURE, BEAT)}
     RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
 
 
-def counts(trial: FrozenTrial) -> bool:
+def is_counted(trial: FrozenTrial) -> bool:
     """Return whether a trial counts towards the study's total: it runs, has a value, was pruned, or diverged."""
     states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
     return trial.state in states or trial.user_attrs.get(FAILURE) == DIVERGED
@@ -51,20 +46,20 @@ def counts(trial: FrozenTrial) -> bool:
 
 def has_failed(trial: FrozenTrial) -> bool:
     """Return whether a trial was run, and failed without a result."""
-    return trial.state == TrialState.FAIL and not counts(trial) and SURPLUS not in trial.user_attrs
+    return trial.state == TrialState.FAIL and not is_counted(trial) and SURPLUS not in trial.user_attrs
 
 
 def give_second_chances(study: optuna.Study, parameters: set[str]) -> None:
     """Queue the failed trials of former commands once more; those that were refused are drawn anew instead."""
     trials = study.get_trials(deepcopy=False)
-    tried = {number for trial in trials for number in find_history(trial)}
+    tried = {number for trial in trials for number in get_history(trial)}
     for trial in trials:
         spent = trial.number in tried or REFUSED in trial.user_attrs or SECOND in trial.system_attrs
         if has_failed(trial) and not spent and trial.params.keys() <= parameters:
             queue_again(study, trial, **{SECOND: True})
 
 
-def is_twin(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
+def is_duplicate(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
     """Return whether another command has queued the same trial again before."""
-    history = find_history(trial)
-    return bool(history) and any(find_history(other) == history for other in trials[: trial.number])
+    history = get_history(trial)
+    return bool(history) and any(get_history(other) == history for other in trials[: trial.number])

@@ -1,4 +1,4 @@
-"""Workers that take trials of a study, run them as jobs, and tell the study what became of them."""
+"""Workers that take trials of a study, run them as jobs, and record in the study how they ended."""
 
 import copy
 import logging
@@ -9,39 +9,47 @@ from pathlib import Path
 
 import optuna
 from hydra.plugins.launcher import Launcher
-from optuna.exceptions import StorageInternalError
-from optuna.storages import fail_stale_trials
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.errors import Preempted, ProcessDied
-from gan.launch.local import ENDING
-from gan.search.retries import carry_over, explain
+from gan.launch.jobs import STOP
+from gan.search.heartbeat import Heartbeats
+from gan.search.retries import copy_run_files, record_reason
 from gan.search.space import Space
-from gan.search.storage import PATIENCE_S
-from gan.search.summary import show
-from gan.search.trials import DIVERGED, FAILURE, PRUNED, REFUSED, SURPLUS, counts, find_history, is_twin, queue_again
+from gan.search.storage import OUTAGE_S
+from gan.search.summary import show_trial
+from gan.search.trials import (
+    DIVERGED,
+    FAILURE,
+    PRUNED,
+    REFUSED,
+    SURPLUS,
+    get_history,
+    is_counted,
+    is_duplicate,
+    queue_again,
+    retry_dead_trial,
+)
 
 log = logging.getLogger(__name__)
 
 
 class TrialFailed(RuntimeError):
-    """A trial has failed, alone."""
+    """A trial has failed; the study continues."""
 
 
-class TrialQueued(RuntimeError):
-    """A trial's process has died; it is tried again, as another trial."""
-
-
-class StudyEnds(Exception):
-    """No further trial is worth its while; says why."""
+class StudyEnded(Exception):
+    """No further trial is worth running; the message says why."""
 
 
 class Workers:
-    """What all workers of this process share: the study, its launcher, and how many trials they have asked for.
+    """The state that all workers of this process share: the study, its launcher, and the trials that have failed.
 
     Failed trials do not count towards `n_trials`, but are not replaced by the command in which they failed, and
-    `max_failures` in a row end it. The next command gives them a second chance.
+    `max_failures` in a row end it. The next command gives them a second chance. A trial whose process dies is tried
+    again, up to `max_retries` times.
     """
 
     def __init__(
@@ -49,101 +57,113 @@ class Workers:
         study: optuna.Study,
         launcher: Launcher,
         *,
+        heartbeats: Heartbeats,
         space: Space,
         n_trials: int,
         folder: Path,
-        max_failures: int = 5,
+        max_retries: int,
+        max_failures: int,
     ) -> None:
-        self.study, self.launcher = study, launcher
+        self.study, self.launcher, self.heartbeats = study, launcher, heartbeats
         self.space, self.n_trials, self.folder = space, n_trials, folder
-        self.max_failures = max_failures
-        self.lock, self.asked = threading.Lock(), 0
+        self.max_retries, self.max_failures = max_retries, max_failures
+        self.lock = threading.Lock()
         self.own: set[int] = set()  # numbers of trials that this process has run
         self.failed: set[int] = set()  # those among them that failed
         self.in_a_row, self.last_failure, self.lost_since = 0, "", None
-        self.told = False
+        self.has_announced_waiting = False
 
     def work(self) -> None:
-        """Run trials until the study has all that it wants and nobody is at one any more.
+        """Run trials until the study has all that it wants and none is running any more.
 
-        Raises StudyEnds for a mistake that all trials share, and for too many failures in a row.
+        Raises StudyEnded for a mistake that all trials share, and for too many failures in a row.
         """
-        while not ENDING.is_set():
+        while not STOP.is_set():
             try:
-                if self.turn():
+                if self.run_next():
                     return
                 self.lost_since = None
             except (SQLAlchemyError, StorageInternalError, OSError) as error:  # in the middle of a transaction
                 self.lost_since = self.lost_since or time.monotonic()
-                if time.monotonic() - self.lost_since > PATIENCE_S:
-                    text = f"hydra.sweeper.storage: out of reach for {PATIENCE_S} s: {error}; the same command goes on"
-                    raise StudyEnds(" ".join(text.split())) from error
-                log.warning("the study's storage does not answer, and is asked again: %s", error)
-                ENDING.wait(1)
+                if time.monotonic() - self.lost_since > OUTAGE_S:
+                    text = f"out of reach for {OUTAGE_S} s: {error}; the same command resumes the study"
+                    raise StudyEnded(f"hydra.sweeper.storage: {' '.join(text.split())}") from error
+                log.warning("the study's storage does not answer; trying again: %s", error)
+                STOP.wait(1)
 
-    def turn(self) -> bool:
+    def run_next(self) -> bool:
         """Run a trial, or wait for others'; return whether the study is complete."""
         with self.lock:
-            wanted = len(self.counted()) + self.asked < self.n_trials
-            self.asked += wanted
-        if wanted:
-            self.take()
+            self.retry_dead_trials()
+            trial = self.study.ask() if len(self.list_counted()) < self.n_trials else None
+        if trial:
+            with self.heartbeats.send(trial):
+                state, values = self.run_trial(trial)
+            self.tell(trial, state, values)
             return False
         running = {trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
-        if running - self.own and not self.told:
-            log.info("waiting for trial %s, of another process or of one that has died", sorted(running - self.own))
-            self.told = True
+        if running - self.own and not self.has_announced_waiting:
+            log.info("waiting for trials %s, of another process or of one that has died", sorted(running - self.own))
+            self.has_announced_waiting = True
         if running:
-            ENDING.wait(1)
-            fail_stale_trials(self.study)
+            STOP.wait(1)
         return not running
 
-    def take(self) -> None:
-        """Run the trial that is next."""
-        begun = []
-
-        def objective(trial: Trial) -> float | list[float]:
-            with self.lock:
-                self.asked -= 1  # it is in the storage now
-                begun.append(trial.number)
-            return self.objective(trial)
-
+    def run_trial(self, trial: Trial) -> tuple[TrialState, list[float] | None]:
+        """Run a trial; return its state and values. One that an error ends has failed for the study."""
         try:
-            self.study.optimize(objective, n_trials=1, catch=(TrialFailed, TrialQueued))
-        except ValueError as error:
-            if not str(error).startswith("Cannot tell a"):
-                raise
-            log.warning("a trial was taken for dead, and is tried again by another worker")
-        finally:
-            if not begun:
-                with self.lock:
-                    self.asked -= 1
+            return TrialState.COMPLETE, self.evaluate(trial)
+        except optuna.TrialPruned:
+            return TrialState.PRUNED, None
+        except TrialFailed:
+            return TrialState.FAIL, None
+        except BaseException:
+            self.tell(trial, TrialState.FAIL)
+            raise
 
-    def counted(self) -> list[int]:
+    def tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
+        """Record how a trial ended, unless another worker has taken it for dead meanwhile."""
+        try:
+            recorded = self.study.tell(trial, values, state, skip_if_finished=True).state
+        except UpdateFinishedTrialError:  # between Optuna's question and its answer
+            recorded = None
+        if recorded != state:
+            log.warning("trial %d was taken for dead, and is tried again by another worker", trial.number)
+
+    def retry_dead_trials(self) -> None:
+        """Queue again the trials that have given no sign of life for too long."""
+        for trial in self.heartbeats.find_silent_trials():
+            try:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, UpdateFinishedTrialError):  # it has ended, or another process was first
+                continue
+            retry_dead_trial(self.study, self.read_trial(trial.number), self.max_retries)
+
+    def list_counted(self) -> list[int]:
         """Return the numbers of the trials that count, for this command those that failed in it too."""
         trials = self.study.get_trials(deepcopy=False)
-        return [trial.number for trial in trials if counts(trial) or trial.number in self.failed]
+        return [trial.number for trial in trials if is_counted(trial) or trial.number in self.failed]
 
-    def objective(self, trial: Trial) -> float | list[float]:
+    def evaluate(self, trial: Trial) -> list[float]:
         """Launch a trial's job and return its values; raise TrialPruned, or TrialFailed with the reason."""
         with self.lock:
             self.own.add(trial.number)
-            surplus = trial.number not in self.counted()[: self.n_trials]
-        if surplus or is_twin(self.stored(trial), self.study.get_trials(deepcopy=False)):
+            surplus = trial.number not in self.list_counted()[: self.n_trials]
+        if surplus or is_duplicate(self.read_trial(trial.number), self.study.get_trials(deepcopy=False)):
             trial.set_user_attr(SURPLUS, value=True)  # another process has asked at the same time
             raise TrialFailed("the study has all its trials")
         values, failure = [], ""
-        if PRUNED not in trial.user_attrs:  # in a try whose end nobody has seen
-            values, failure = self.run(trial)
+        if PRUNED not in trial.user_attrs:  # by a try whose worker died before it recorded that
+            values, failure = self.launch(trial)
         finite = [value for value in values if math.isfinite(value)]
-        pruned = self.stored(trial).user_attrs.get(PRUNED)
+        pruned = self.read_trial(trial.number).user_attrs.get(PRUNED)
         if pruned is not None:
             failure = f"pruned at step {pruned:,}"
         elif len(finite) < len(values):
             failure = DIVERGED
-        show(self.study, trial.number, failure, finite)
+        show_trial(self.study, trial.number, failure, finite)
         if failure and failure != DIVERGED and pruned is None:
-            self.fail(trial, failure)
+            self.record_failure(trial, failure)
         self.in_a_row = 0
         if pruned is not None:
             raise optuna.TrialPruned
@@ -152,55 +172,55 @@ class Workers:
             raise TrialFailed(failure)
         return values
 
-    def fail(self, trial: Trial, failure: str) -> None:
-        """Note that a trial has failed, and raise TrialFailed, or StudyEnds where the next ones would fail, too."""
+    def record_failure(self, trial: Trial, failure: str) -> None:
+        """Record why a trial failed; raise TrialFailed, or StudyEnded where the next ones would fail, too."""
         trial.set_user_attr(FAILURE, failure)
         with self.lock:
             self.failed.add(trial.number)
             self.in_a_row, self.last_failure = self.in_a_row + 1, failure
             in_a_row = self.in_a_row
-        refused = self.stored(trial).user_attrs.get(REFUSED)
+        refused = self.read_trial(trial.number).user_attrs.get(REFUSED)
         others = (other for other in self.study.get_trials(deepcopy=False) if other.number != trial.number)
         if (
             refused
             and not refused.startswith((*self.space.parameters,))
-            and not any(counts(other) and other.state != TrialState.RUNNING for other in others)
+            and not any(is_counted(other) and other.state != TrialState.RUNNING for other in others)
         ):
-            raise StudyEnds(refused)
+            raise StudyEnded(refused)
         if in_a_row >= self.max_failures:
-            raise StudyEnds(
+            raise StudyEnded(
                 f"{in_a_row} trials in a row have failed (hydra.sweeper.max_failures), the last one: "
                 f"{failure.removeprefix('failed: ')}; the same command tries them again"
             )
         raise TrialFailed(failure)
 
-    def run(self, trial: Trial) -> tuple[list[float], str]:
+    def launch(self, trial: Trial) -> tuple[list[float], str]:
         """Launch a trial's job, and return its values or why it failed.
 
-        Raises TrialQueued for a process that has died, and KeyboardInterrupt at Ctrl-C; both are tried again.
+        Raises TrialFailed for a process that has died, and KeyboardInterrupt at Ctrl-C; both are tried again.
         """
         with self.lock:  # workers that draw by turns would give the same seed other trials each time
-            words = self.space.draw(trial._suggest)
+            words = self.space.draw_overrides(trial)
         if not any(word.startswith("ckpt_path=") for word in words):
             words.append("ckpt_path=last")
         try:
-            for before in find_history(self.stored(trial))[-1:]:
-                carry_over(self.folder, before, trial.number)
+            for before in get_history(self.read_trial(trial.number))[-1:]:
+                copy_run_files(self.folder, before, trial.number)
             (job,) = self.launcher.launch([words], initial_job_idx=trial.number)
             returned = job.return_value
             return [float(value) for value in (returned if isinstance(returned, list | tuple) else [returned])], ""
         except BaseException as error:
             ended = KeyboardInterrupt | Preempted
             if isinstance(error, ended) or isinstance(error.__context__, ended):  # which Lightning turns into an exit
-                queue_again(self.study, self.stored(trial))
+                queue_again(self.study, self.read_trial(trial.number))
                 raise KeyboardInterrupt from error
-            if isinstance(error, ProcessDied) and self.study._storage.get_heartbeat_stale_trial_callback()(
-                self.study, self.stored(trial)
+            if isinstance(error, ProcessDied) and retry_dead_trial(
+                self.study, self.read_trial(trial.number), self.max_retries
             ):
-                show(self.study, trial.number, f"{error}; it is tried again")
-                raise TrialQueued(str(error)) from error
-            return [], f"failed: {explain(trial, error)}"
+                show_trial(self.study, trial.number, f"{error}; it is tried again")
+                raise TrialFailed(str(error)) from error
+            return [], f"failed: {record_reason(trial, error)}"
 
-    def stored(self, trial: Trial) -> FrozenTrial:
-        """Return a trial as the storage has it now."""
-        return copy.deepcopy(self.study.get_trials(deepcopy=False)[trial.number])
+    def read_trial(self, number: int) -> FrozenTrial:
+        """Return a copy of a trial as it is in the storage now."""
+        return copy.deepcopy(self.study.get_trials(deepcopy=False)[number])

@@ -1,1 +1,1 @@
-"""What a run asks of the machine and the services around it."""
+"""The machine and the services around a run: console, files, precision, signals, the W&B server."""

@@ -1,4 +1,4 @@
-"""Messages of dependencies that nobody who reads them can act on."""
+"""The console: plain text, without messages of dependencies that the user cannot act on."""
 
 import logging
 import warnings
@@ -7,7 +7,7 @@ from rich.console import Console
 
 
 def quiet() -> None:
-    """Silence them; everything else still shows."""
+    """Silence the messages of dependencies that the user cannot act on; all others still show."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # hardware found, tips, "max_steps reached"
     for message in (
         ".*does not have many workers",  # the images are in memory: workers would only copy them

@@ -1,4 +1,4 @@
-"""Files that a reader finds whole or not at all, and names for what they depend on."""
+"""Files that are written as a whole or not at all, and hashes of what they depend on."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written to it takes the place of `path` unless an error ends it."""
+    """Yield a temporary path beside `path`; the file written to it replaces `path`, unless an error is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -26,7 +26,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | memoryview | str) -> None:
-    """Write a file, text as UTF-8, so that a reader finds all of it or what was there before."""
+    """Write a file, text as UTF-8; a reader finds either all of it or the file before."""
     with replace_whole(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 

@@ -1,4 +1,4 @@
-"""The floating-point precision that a machine computes fast."""
+"""The floating-point precision in which a machine computes fast."""
 
 import torch
 
@@ -23,7 +23,7 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
 
 
 def has_bfloat16(accelerator: str) -> bool:
-    """Whether bfloat16 is computed by the hardware; elsewhere it is emulated, many times slower than float32."""
+    """Return whether the hardware computes bfloat16; where it does not, emulation is many times slower than float32."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
@@ -32,8 +32,8 @@ def has_bfloat16(accelerator: str) -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether oneDNN, which computes convolutions and matrix products on CPUs, has bfloat16 instructions to use.
+    """Return whether oneDNN, which computes convolutions and matrix products on CPUs, has bfloat16 instructions.
 
-    PyTorch has no public question for it; its own tests ask this one.
+    PyTorch has no public function for it; its own tests use this one.
     """
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,20 +1,21 @@
-"""Signals that end a run before its time, while it does not train: as it reads its data or scores its last state."""
+"""Signals that end a run early while it is not training, for example while it reads its data."""
 
 import os
 import signal
 import sys
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has the first two
 
-early: set[int] = set()  # that training heeds when it begins
-last_words: list[str] = []  # of a process that was told to end: a module half imported raises errors of its own
+early: set[int] = set()  # signals that training obeys when it begins
+last_words: list[str] = []  # of a process that a signal ends: a half imported module raises errors of its own
 
 
 def catch_signals() -> None:
-    """End this process in one line at a signal that would end it without a word; launchers' handlers stay.
+    """End this process with one line at a signal that would end it silently; handlers of launchers stay.
 
-    A process of several lets training decide, in which all of them take part: the others would wait for it.
+    A process of several leaves the decision to training, which all of them reach: the others would wait for it.
     """
     owner = os.getpid()
 
@@ -36,6 +37,6 @@ def catch_signals() -> None:
 
 
 def ignore_signals(_: int) -> None:
-    """Leave signals to the main process: a cluster sends them to its data workers too."""
+    """Ignore signals in a data worker: a cluster sends them to all processes, and the main one handles them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

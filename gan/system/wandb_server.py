@@ -20,14 +20,14 @@ MODES = ("online", "offline", "disabled")
 HINT = "or train without it by WANDB_MODE=offline"
 
 log = logging.getLogger(__name__)
-silent: dict[str, str] = {}  # servers that did not answer this process, and why
+unreachable: dict[str, str] = {}  # servers that did not answer this process, and why
 
 
 def choose_mode(mode: str | None) -> str:
     """Return "online", "offline" or "disabled": what is asked for, else online where an API key is configured.
 
-    A server that does not answer makes the run an offline one, with a warning; it is asked once a process, and nobody
-    is prompted.
+    A server that does not answer makes the run an offline one, with a warning. It is asked once per process, and
+    nobody is prompted.
     Raises InputError for another mode, and for settings or a key that W&B refuses.
     """
     mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # W&B's older words
@@ -40,9 +40,9 @@ def choose_mode(mode: str | None) -> str:
         if mode:
             raise InputError(f"WANDB_MODE=online: no API key is configured for {url}; run `wandb login`, {HINT}")
         return "offline"
-    silent.update({url: why} if url not in silent and (why := silence(url)) else {})
-    if url in silent:
-        log.warning("%s can't be reached (%s): logged offline, to be uploaded by `wandb sync`", url, silent[url])
+    unreachable.update({url: why} if url not in unreachable and (why := find_outage(url)) else {})
+    if url in unreachable:
+        log.warning("%s can't be reached (%s): logged offline, to be uploaded by `wandb sync`", url, unreachable[url])
         return "offline"
     verify_key()
     return "online"
@@ -53,7 +53,7 @@ def read_settings(options: dict[str, Any]) -> wandb.Settings:
     try:
         return wandb.setup(wandb.Settings(silent=True, **options)).settings
     except (pydantic.ValidationError, wandb.Error) as error:
-        raise InputError(explain(error)) from error
+        raise InputError(describe_refusal(error)) from error
 
 
 def has_key() -> bool:
@@ -61,7 +61,7 @@ def has_key() -> bool:
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
-        raise refused(error) from error
+        raise build_key_error(error) from error
 
 
 def verify_key() -> None:
@@ -69,17 +69,17 @@ def verify_key() -> None:
     try:
         wandb.Api()
     except wandb.Error as error:
-        raise refused(error) from error
+        raise build_key_error(error) from error
 
 
-def refused(error: Exception) -> InputError:
-    """Return what to do about a key that is not taken."""
+def build_key_error(error: Exception) -> InputError:
+    """Return the error for an API key that W&B refuses, with what to do."""
     words = " ".join(str(error).split()).rstrip(".")
     return InputError(f"W&B refuses the API key: {words}; run `wandb login --relogin`, {HINT}")
 
 
-def silence(url: str) -> str | None:
-    """Return why a server does not answer, None if it does; its address may be a proxy's, as urllib finds it."""
+def find_outage(url: str) -> str | None:
+    """Return why a server does not answer, None if it does; requests may go through a proxy, as urllib finds it."""
     query = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
     request = urllib.request.Request(f"{url.rstrip('/')}/graphql", query, {"Content-Type": "application/json"})
     try:
@@ -91,10 +91,10 @@ def silence(url: str) -> str | None:
     return None
 
 
-def check_name(key: str, value: str | list[str] | None) -> None:
-    """Raise InputError for a name, or tags, that W&B does not take."""
+def require_name(key: str, value: str | list[str] | None) -> None:
+    """Raise InputError for a name, or tags, that W&B does not accept."""
     if len(str(value)) > LONGEST and not isinstance(value, list):
-        raise InputError(f"logger.{key}={value}: has {len(str(value))} characters, W&B takes {LONGEST} at most")
+        raise InputError(f"logger.{key}={value}: has {len(str(value))} characters; W&B accepts at most {LONGEST}")
     try:
         wandb.Settings(**{SETTINGS.get(key, key): value or None})
     except (pydantic.ValidationError, wandb.Error) as error:
@@ -102,7 +102,7 @@ def check_name(key: str, value: str | list[str] | None) -> None:
         raise InputError(f"logger.{key}={value}: {words}") from error
 
 
-def explain(error: Exception) -> str:
+def describe_refusal(error: Exception) -> str:
     """Return one line for settings that W&B refuses, with the environment variable of each."""
     if isinstance(error, pydantic.ValidationError):
         names = ["_".join(map(str, part["loc"])).upper().replace("RUN_TAGS", "TAGS") for part in error.errors()]
@@ -111,13 +111,13 @@ def explain(error: Exception) -> str:
 
 
 def is_best_of_group(run: Any, key: str, value: float, protocol_id: str | None) -> bool:
-    """Whether no other run of a run's group, scored under the same protocol, has a smaller value in its summary.
+    """Return whether no other run of the group, scored under the same protocol, has a smaller value in its summary.
 
-    No where the server can't tell.
+    False where the server can't tell.
     """
     try:
         others = list(wandb.Api(timeout=WAIT_S).runs(f"{run.entity}/{run.project}", filters={"group": run.group}))
-        summaries = [plain(other.summary) for other in others if other.id != run.id]
+        summaries = [read_plain(other.summary) for other in others if other.id != run.id]
     except Exception as error:  # whatever it is, the run has its scores
         log.warning("the group's best run is not known: %s", error)
         return False
@@ -125,7 +125,7 @@ def is_best_of_group(run: Any, key: str, value: float, protocol_id: str | None) 
     return math.isfinite(value) and all(value <= rival.get(key, math.inf) for rival in rivals)
 
 
-def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+def load_scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Return name, config, and scores with their protocol, of a project's or sweep's runs that ended with scores.
 
     Raises InputError for a project that is not there or holds none.
@@ -136,7 +136,7 @@ def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[
         raise InputError(f"--project {project}: {' '.join(str(error).split())}") from error
     found = []
     for run in runs:
-        summary = plain(run.summary)
+        summary = read_plain(run.summary)
         if "protocol" in summary:
             parts = {name: summary.get(name) or {} for name in ("floor", "n_floor", "at_n_floor", "protocol", "best")}
             found.append((run.name, run.config, {"scores": summary} | parts))
@@ -145,18 +145,18 @@ def scored_runs(project: str, sweep: str | None = None) -> list[tuple[str, dict[
     return found
 
 
-def with_entity(project: str) -> str:
-    """Return entity/name of a project, by the account's default entity where none is given."""
+def add_entity(project: str) -> str:
+    """Return entity/name of a project, with the account's default entity where none is given."""
     return project if "/" in project else f"{wandb.Api().default_entity}/{project}"
 
 
-def plain(value: Any) -> Any:
-    """Return a summary of W&B as dicts and numbers, with inf and nan for the words that stand for them."""
+def read_plain(value: Any) -> Any:
+    """Return a W&B summary as dicts and numbers; the words for inf and nan become numbers."""
     if hasattr(value, "items"):
-        return {name: plain(part) for name, part in value.items()}
+        return {name: read_plain(part) for name, part in value.items()}
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
-def safe(name: str) -> str:
+def make_safe_name(name: str) -> str:
     """Return a name in the letters that W&B allows for an artifact's."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
