@@ -13,12 +13,12 @@ import torch
 from tests.helpers import ROOT, TINY, wait_until
 from tests.processes import run_forked
 
+pytestmark = pytest.mark.slow
+
 OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 OWN = """
 import os, time
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 
 def again():
     "In the second process only: the first ends as one that Submitit is to start again."
