@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from gan.errors import InputError
-from gan.losses import BCE, Hinge, LeastSquares, Minimax, RelativisticPaired, Wasserstein
+from gan.losses import (
+    BCE,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    RelativisticPaired,
+    Wasserstein,
+    is_relativistic,
+    is_unbounded,
+)
 
 REAL = torch.tensor([2.0, -0.5, 0.0], dtype=torch.float64)
 FAKE = torch.tensor([1.5, -3.0, 0.0], dtype=torch.float64)
@@ -158,3 +167,9 @@ def test_batches_that_do_not_pair_are_refused(real):
 def test_label_smoothing_has_a_range(value):
     with pytest.raises(InputError, match=r"label_smoothing=.*at least 0 and below 1"):
         BCE(label_smoothing=value)
+
+
+def test_a_class_that_says_nothing_else_is_a_plain_loss():
+    assert (is_relativistic(object()), is_unbounded(object())) == (False, False)
+    assert [type(loss).__name__ for loss in LOSSES if is_relativistic(loss)] == ["RelativisticPaired"]
+    assert [type(loss).__name__ for loss in LOSSES if is_unbounded(loss)] == ["Wasserstein"]

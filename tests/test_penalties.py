@@ -6,7 +6,7 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.models import dcgan
-from gan.penalties import DRAGAN, R1, R2, GradientPenalty, compute_gradients
+from gan.penalties import DRAGAN, R1, R2, GradientPenalty, compute_gradients, get_interval
 
 SHAPES = [(1, 1, 8, 8), (5, 1, 28, 28), (3, 3, 32, 32), (7, 2, 4, 4)]
 
@@ -143,3 +143,8 @@ def test_only_batch_norm_mixes_the_gradients_of_samples(norm, mixes):
     logits = discriminator(images, torch.zeros(4, dtype=torch.long))
     (gradient,) = torch.autograd.grad(logits[0], images)
     assert (gradient[1].abs().max() > 0) == mixes
+
+
+def test_a_function_is_a_penalty_of_every_update():
+    assert get_interval(lambda *_: 0) == 1
+    assert get_interval(R1(interval=16)) == 16

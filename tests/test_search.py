@@ -280,16 +280,18 @@ def test_two_objectives_end_in_a_pareto_front(tmp_path):
     assert [study(folder).metric_names] == [["fid_200", "images_seen"]]
 
 
-@pytest.mark.slow
-def test_a_run_whose_trial_is_over_ends_by_itself(tmp_path):
-    """Such as one on a cluster whose study has gone on without it."""
+def test_a_run_whose_trial_is_over_ends_by_itself_and_another_is_drawn(tmp_path):
+    """Such as one on a cluster whose trial another worker took for dead."""
     folder = tmp_path / "study"
     process = start(folder, "hydra.sweeper.n_trials=1", "trainer.max_steps=1000000")
     wait_until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
-    mine = study(folder)
-    mine.tell(0, state=TrialState.FAIL)
+    study(folder).tell(0, state=TrialState.FAIL)
+    wait_until(lambda: numbers(folder) == 2, "the next trial")
+    os.kill(process.pid, signal.SIGINT)
     text, _ = process.communicate(timeout=60)
     assert "trial 0 is over" in text
+    assert "trial 0 was taken for dead" in text
+    assert "Traceback" not in text
     (run,) = folder.glob("0-*")
     assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] < 1000000
 

@@ -113,7 +113,7 @@ def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda known=known: starts() == known + 1, "the next start")
         seen = last.stat().st_mtime_ns
-        wait_until(lambda seen=seen: last.stat().st_mtime_ns > seen, "a step further", 60)
+        wait_until(lambda seen=seen: last.stat().st_mtime_ns > seen, "a step further")
     finished(process)
     assert scores(run)["generator_steps"] == 4000
     ours, theirs = (load_file(path / "generator.safetensors") for path in (run, alone))

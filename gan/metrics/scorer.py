@@ -93,7 +93,7 @@ class Scorer:
             "reference": reference,
             "reals_sha256": self.reals.fingerprint(),
             "kid": f"{SUBSETS} subsets of {min(SUBSET_SIZE, n_fakes, len(self.reals))}",
-            "neighbours": NEIGHBORS,
+            "neighbours": NEIGHBORS,  # spelled so in saved protocols, whose ids it enters
             "generator": generator,
             "z_seed": z_seed,
         }

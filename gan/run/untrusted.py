@@ -12,13 +12,18 @@ from yaml import YAMLError
 from gan.errors import InputError
 
 MOVED = {  # import paths that configs of older runs have
-    f"gan.metrics.{name}": f"gan.metrics.extractors.{name}"
-    for name in (
-        "classifier.Classifier",
-        "inception.Inception",
-        "own_classifier.own_classifier",
-        "timm_model.TimmModel",
-    )
+    "gan.callbacks.SampleGrid": "gan.callbacks.samples.SampleGrid",
+    "gan.callbacks.Throughput": "gan.callbacks.monitors.Throughput",
+    "gan.callbacks.DivergenceGuard": "gan.callbacks.monitors.DivergenceGuard",
+    "gan.cost.Cost": "gan.callbacks.cost.Cost",
+    "gan.progress.TrainingProgress": "gan.callbacks.progress.TrainingProgress",
+    "gan.interruption.Interruption": "gan.callbacks.interruption.Interruption",
+    "gan.run.checkpoints.LastCheckpoint": "gan.callbacks.last_checkpoint.LastCheckpoint",
+    "gan.search.report.TrialReport": "gan.search.pruning.TrialReport",
+    "gan.metrics.classifier.Classifier": "gan.metrics.extractors.classifier.Classifier",
+    "gan.metrics.inception.Inception": "gan.metrics.extractors.inception.Inception",
+    "gan.metrics.own_classifier.own_classifier": "gan.metrics.extractors.own_classifier.own_classifier",
+    "gan.metrics.timm_model.TimmModel": "gan.metrics.extractors.timm_model.TimmModel",
 }
 
 

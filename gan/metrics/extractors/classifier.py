@@ -69,6 +69,7 @@ class Classifier(Extractor):
             raise InputError(f"metrics.weights_path={weights_path}: not a classifier of this suite: {error}") from error
         self.num_features, self.knows_classes = num_features, knows_classes
         self.name = name or f"classifier {path.stem}"
+        # "grey" is spelled so in saved protocols, whose ids it enters
         self.resize = f"28 px {'grey' if self.network.channels == 1 else 'RGB'}, bilinear antialiased"
 
     @torch.no_grad()
