@@ -16,8 +16,13 @@ install: .venv/installed ## create .venv with the pinned dependencies
 train: install ## train the quick start; ARGS="seed=1 trainer.max_steps=1000" adds overrides
 	$(BIN)/python train.py experiment=quickstart $(ARGS)
 
-test: install ## run the tests on all cores; ARGS="-k losses" picks some
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
+test: install ## run the fast tests on all cores, under 5 minutes on two; ARGS="-k losses" picks some
+	$(PYTEST) -m "not slow and not server and not slurm" $(ARGS)
+
+test-all: install ## run all tests: with commands, studies, and a W&B server and Slurm where there are some
+	$(PYTEST) $(ARGS)
 
 lint: install ## check style and format with ruff
 	$(BIN)/ruff check .
@@ -27,4 +32,4 @@ lock: install ## pin the newest versions that pyproject.toml allows in requireme
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --extra dev --no-header --no-annotate pyproject.toml -o requirements.lock
 
-.PHONY: help install train test lint lock
+.PHONY: help install train test test-all lint lock

@@ -1,7 +1,10 @@
-"""Configs composed as train.py composes them, with small budgets and folders that a test owns."""
+"""Fixtures: configs as train.py composes them, W&B without and with a server; what the markers need."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import matplotlib.font_manager  # noqa: F401, reports the cache that it builds, so it is built before any command runs
@@ -15,25 +18,23 @@ from omegaconf import DictConfig, open_dict
 
 import gan  # noqa: F401, the configs use its resolver
 from gan.run.allowlist import TARGETS
-from tests.stub import KEY, Stub
-
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_steps=20", "trainer.val_check_interval=20"]
-FEW_FAKES = ["metrics.n_fakes=200", "objective=fid_200"]
-
-WIDTH = ["model.generator.width=8", "model.discriminator.width=8"]
-NARROW = {
-    "mlp": ["model.generator.hidden=[32]", "model.discriminator.hidden=[32]"],
-    "assignment": ["model.generator.hidden=[16,32]", "model.discriminator.width=32"],
-    "dcgan": WIDTH,
-    "infogan": [*WIDTH, "model.generator.hidden=32", "model.discriminator.hidden=32"],
-    "sngan": WIDTH,
-    "projection": WIDTH,
-    "resnet_gp": WIDTH,
-    "r3gan": WIDTH,
-}
+from tests.helpers import FEW_FAKES, ROOT, SMALL
+from tests.stub import KEY, SCRIPT, Stub
 
 Compose = Callable[..., DictConfig]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose marker names what this machine lacks."""
+    if item.get_closest_marker("server") and "WANDB_BASE_URL" not in os.environ:
+        pytest.skip("needs a W&B server at WANDB_BASE_URL")
+    if item.get_closest_marker("slurm") and not has_slurm():
+        pytest.skip("needs a Slurm cluster that sbatch can reach")
+
+
+@cache
+def has_slurm() -> bool:
+    return bool(shutil.which("sbatch")) and subprocess.run(["sinfo"], capture_output=True).returncode == 0
 
 
 @pytest.fixture
@@ -70,6 +71,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def stub(offline: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """A stand-in W&B server of the test's own, with the account of whoever asks."""
+    if not SCRIPT.is_file():
+        pytest.skip("needs the stand-in W&B server")
     server = Stub()
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from gan.errors import Preempted
 from gan.run.allowlist import TARGETS
 from gan.system.signals import catch_signals
-from tests.conftest import FEW_FAKES, NARROW, ROOT, SMALL
+from tests.helpers import FEW_FAKES, NARROW, ROOT, SMALL
 
 STEPS = 20
 RUN = ["model=mlp", *NARROW["mlp"], "data.batch_size=16", f"trainer.max_steps={STEPS}", "trainer.val_check_interval=10"]

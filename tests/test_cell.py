@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from gan.run.cell import LONGEST, is_incidental, name_cell, select_setting
 from gan.run.config import prepare_config
 from gan.run.record import Run, group_by_cell
-from tests.conftest import NARROW, ROOT
+from tests.helpers import NARROW, ROOT
 
 INCIDENTAL = [
     ["seed=7"],

@@ -14,7 +14,7 @@ from gan.errors import InputError
 from gan.run.command_line import expand_home
 from gan.run.config import prepare_config
 from gan.system import precision
-from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.helpers import FEW_FAKES, NARROW, ROOT
 
 
 def prepared(configure, *overrides: str):

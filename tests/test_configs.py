@@ -8,7 +8,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from gan.errors import InputError
 from gan.run.config import prepare_config
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(

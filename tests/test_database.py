@@ -13,16 +13,18 @@ import optuna
 import pytest
 
 from gan.search.storage import open_storage
-from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.helpers import ROOT, TINY, wait_until
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", 6))
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
-TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", "trainer.max_steps=40", "trainer.val_check_interval=10"]
-TINY += [*FEW_FAKES, "logger=none", "hydra.sweeper.heartbeat_s=1"]
+STUDY = [*TINY, "trainer.max_steps=40", "logger=none", "hydra.sweeper.heartbeat_s=1"]
 
-pytestmark = pytest.mark.skipif(
-    os.getuid() != 0 or not PROGRAMS or not shutil.which("su"), reason="needs PostgreSQL, and root to start one"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.getuid() != 0 or not PROGRAMS or not shutil.which("su"), reason="needs PostgreSQL, and root to start one"
+    ),
+]
 
 
 @pytest.fixture
@@ -56,17 +58,20 @@ def test_a_study_outlives_an_outage_of_its_database(database, tmp_path):
     """It begins in the first trial, and is longer than that trial's rest."""
     url, start, stop = database
     folder, log = tmp_path / "study", tmp_path / "log"
-    words = ["hparams_search=random", *TINY, f"hydra.sweep.dir={folder}", f"hydra.sweeper.storage={url}"]
+    words = ["hparams_search=random", *STUDY, f"hydra.sweep.dir={folder}", f"hydra.sweeper.storage={url}"]
     words += ["hydra.sweeper.n_trials=3", "hydra.sweeper.study_name=outage"]
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *words],
             stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=tmp_path,
         )  # fmt: skip
+
+    def scored() -> bool:
+        assert process.poll() is None, log.read_text()
+        return bool(list(folder.glob("0-*/history.jsonl")))
+
     try:
-        while not list(folder.glob("0-*/history.jsonl")):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
+        wait_until(scored, "a first score")
         stop()
         time.sleep(OUTAGE_S)
         start()

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from gan.run.display import print_files, print_result, print_scores
 from gan.run.outputs import print_notes
 from gan.search import summary
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 ODD = "penalty=[r1,r2] [/x] [bold]b[/bold] :dog: [link=a"
 

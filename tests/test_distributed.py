@@ -1,7 +1,6 @@
 """Two processes with batches of b train as one with batches of 2b: the same noise, shared out, the same weights."""
 
 import json
-import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -18,7 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan.gan import GAN
 from gan.run.allowlist import TARGETS
-from tests.conftest import FEW_FAKES, NARROW, ROOT, SMALL
+from tests.helpers import FEW_FAKES, NARROW, ROOT, SMALL
+from tests.processes import CONTEXT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MLP = ["model=mlp", *NARROW["mlp"]]
 CASES = {loss: [*MLP, f"loss={loss}"] for loss in ("bce", "hinge", "lsgan", "minimax", "rpgan", "wgan_gp")}
@@ -100,12 +102,12 @@ def train_all(rank: int, world: int, port: int, folder: Path, cache: str) -> Non
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Train each case once by one process, once by two, all three beside each other."""
-    folder, context = tmp_path_factory.mktemp("ddp"), multiprocessing.get_context("spawn")
+    folder = tmp_path_factory.mktemp("ddp")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     gang = [
-        context.Process(target=train_all, args=(rank, world, port, folder / str(world), os.environ["XDG_CACHE_HOME"]))
+        CONTEXT.Process(target=train_all, args=(rank, world, port, folder / str(world), os.environ["XDG_CACHE_HOME"]))
         for world in (1, 2)
         for rank in range(world)
     ]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]
 MAP = (ROOT / "gan" / "README.md").read_text(encoding="utf-8")

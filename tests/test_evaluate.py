@@ -1,6 +1,7 @@
 """scripts/evaluate.py on real, short runs: the run's own figures again, other features, copies, and learning."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,27 +9,33 @@ import timm
 import torch
 from PIL import Image
 
-import train
-from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
 from gan.metrics.extractors.classifier import Classifier
 from gan.metrics.scorer import Scorer
 from gan.priors import normal
 from gan.run.generator import LoadedGenerator
 from scripts import evaluate
-from tests.conftest import NARROW
-from tests.test_scorer import Digits
-from tests.test_train import command
+from tests.helpers import FEW_FAKES, NARROW, SMALL, RealDigits, load_digits
+from tests.processes import run_forked
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A short run; no test changes it."""
+    folder = tmp_path_factory.mktemp("original") / "run"
+    words = [*SMALL, *FEW_FAKES, *NARROW["dcgan"], "logger=none", "trainer.val_check_interval=10"]
+    done = run_forked(*words, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture
-def finished(configure, tmp_path):
-    train.train(configure("trainer.val_check_interval=10", *NARROW["dcgan"]))
-    return tmp_path / "run"
+def finished(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "run")
 
 
 def evaluated(run, *arguments) -> dict:
-    done = command("--run", str(run), *arguments, script="scripts/evaluate.py")
+    done = run_forked("--run", str(run), *arguments, script="scripts/evaluate.py")
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("evaluation"))
     with open(line.split(maxsplit=1)[1], encoding="utf-8") as file:
@@ -53,6 +60,7 @@ def test_what_is_asked_for_is_in_the_protocol(finished):
     assert raw["scores"] != ema["scores"]
 
 
+@pytest.mark.slow
 def test_other_features_are_an_option(finished, tmp_path):
     """DINOv2's architecture, small and with random weights."""
     name = "vit_small_patch14_dinov2"
@@ -74,22 +82,20 @@ def test_other_features_are_an_option(finished, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(finished, arguments, message):
-    done = command("--run", str(finished), *arguments, script="scripts/evaluate.py")
+    done = run_forked("--run", str(finished), *arguments, script="scripts/evaluate.py")
     assert done.returncode == 1
     assert done.stderr.startswith(message)
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
-    done = command("--run", str(tmp_path), script="scripts/evaluate.py")
+    done = run_forked("--run", str(tmp_path), script="scripts/evaluate.py")
     assert done.stderr == f"error: --run {tmp_path}: has no config.yaml; give the folder of a run\n"
 
 
 @pytest.fixture(scope="module")
 def digits():
-    made = MNIST5k(channels=1, image_size=28, batch_size=64)
-    made.setup()
-    return made
+    return load_digits()
 
 
 def test_copies_of_training_images_are_found_and_new_images_are_not_called_copies(digits, tmp_path):
@@ -104,16 +110,17 @@ def test_copies_of_training_images_are_found_and_new_images_are_not_called_copie
         assert torch.equal(rows[2], rows[3])
 
 
+@pytest.mark.slow
 def test_what_can_be_learned_from_samples_is_tested_on_reals(digits, monkeypatch):
     monkeypatch.setattr(evaluate, "CAS_IMAGES", 16_000)
 
-    class Mislabelled(Digits):
+    class Mislabelled(RealDigits):
         def forward(self, z, labels):
             return super().forward(z, (labels + 1) % 10)
 
     right, wrong = (
         evaluate.measure_classification_accuracy(LoadedGenerator(network, normal, 10, None), digits, 0, "cpu")
-        for network in (Digits(), Mislabelled())
+        for network in (RealDigits(), Mislabelled())
     )
     assert right["samples"] > 0.9
     assert right["samples"] == pytest.approx(right["reals"], abs=0.05)
@@ -122,4 +129,4 @@ def test_what_can_be_learned_from_samples_is_tested_on_reals(digits, monkeypatch
 
 def test_a_generator_without_classes_has_nothing_to_teach(digits):
     with pytest.raises(evaluate.InputError, match=r"--cas: .*unconditional"):
-        evaluate.measure_classification_accuracy(LoadedGenerator(Digits(), normal, 0, None), digits, 0, "cpu")
+        evaluate.measure_classification_accuracy(LoadedGenerator(RealDigits(), normal, 0, None), digits, 0, "cpu")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import train
-from tests.conftest import NARROW, ROOT
+from tests.helpers import NARROW, ROOT
 
 FILES = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 each_recipe = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

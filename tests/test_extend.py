@@ -2,7 +2,10 @@
 
 import json
 
-from tests.test_train import command
+import pytest
+
+from tests.helpers import run_command
+from tests.processes import run_forked
 
 LOSS = """
 from torch.nn.functional import softplus
@@ -48,6 +51,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 def test_a_loss_and_a_model_in_a_folder_of_ones_own(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,20 +59,22 @@ def test_a_loss_and_a_model_in_a_folder_of_ones_own(tmp_path):
     small = ["trainer=cpu", "trainer.max_steps=3", "metrics.n_fakes=200", "objective=fid_200", "logger=none"]
     own = [f"hydra.searchpath=[file://{tmp_path}/conf]", "model=tiny", f"hydra.run.dir={tmp_path}/run"]
     on_path = {"PYTHONPATH": str(tmp_path)}
-    done = command(*own, "loss=tempered", *small, env=on_path)
+    done = run_command(*own, "loss=tempered", *small, env=on_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]["generator_steps"] == 3
-    crossed = command(*own[:2], f"hydra.run.dir={tmp_path}/other", "loss=rpgan", "penalty=[r1,r2]", *small, env=on_path)
+    crossed = run_command(
+        *own[:2], f"hydra.run.dir={tmp_path}/other", "loss=rpgan", "penalty=[r1,r2]", *small, env=on_path
+    )
     assert crossed.returncode == 0, crossed.stderr
     generate = ["--run", tmp_path / "run", "--count", "4"]
-    drawn = command(*generate, script="scripts/generate.py", cwd=tmp_path, env=on_path)
+    drawn = run_command(*generate, script="scripts/generate.py", cwd=tmp_path, env=on_path)
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "samples.png").is_file()
 
 
 def test_what_is_not_on_the_path_by_name_is_not_called(tmp_path):
     """A value that came from elsewhere, say a sweep server, can't call the standard library."""
-    done = command("loss._target_=os.system", "+loss.command=true", "logger=none", f"hydra.run.dir={tmp_path}")
+    done = run_forked("loss._target_=os.system", "+loss.command=true", "logger=none", f"hydra.run.dir={tmp_path}")
     assert done.returncode == 1
     assert "os.system" in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from gan.errors import InputError
 from gan.run.resume import find_start
+from tests.helpers import wait_until
 from tests.processes import CONTEXT, start_training
 from tests.signalled import train_through_signals
 
@@ -68,6 +69,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_run_ends_as_if_left_alone(alone, tmp_path):
     expected, lasts = alone
     moments, turns = random.Random(0), int(os.environ.get("TURNS", 2))
@@ -77,7 +79,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_left_alone(alone, tmp_path):
         process = start_training(log, *words)
         process.join(moment)
         process.kill()
-        process.join()
+        process.join(60)
         finish(start_training(log, *words), log)
         assert same(weights(tmp_path / str(turn)), expected), f"killed after {moment} s"
         lines = (tmp_path / str(turn) / "history.jsonl").read_text().splitlines()
@@ -85,6 +87,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_left_alone(alone, tmp_path):
         json.loads((tmp_path / str(turn) / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_steps_since_the_last_save(alone, disk, tmp_path):
     expected, _ = alone
     place, remount = disk
@@ -102,6 +105,7 @@ def test_a_full_disk_costs_the_steps_since_the_last_save(alone, disk, tmp_path):
     assert same(weights(run), expected)
 
 
+@pytest.mark.slow
 def test_a_disk_without_any_room_is_one_line(disk, tmp_path):
     place, remount = disk
     for size in ("4k", "16k"):
@@ -112,6 +116,7 @@ def test_a_disk_without_any_room_is_one_line(disk, tmp_path):
         shutil.rmtree(place / "run")
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_is_one_line(disk, tmp_path):
     place, remount = disk
     remount("ro")
@@ -122,12 +127,14 @@ def test_a_read_only_folder_is_one_line(disk, tmp_path):
     require_one_line(text, "error: a file is where a folder must be")
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_line_with_the_remedy(tmp_path):
     words = ["model.generator.hidden=[100000,100000]", f"hydra.run.dir={tmp_path}/run"]
     text = finish(start_training(tmp_path / "log", *words, memory=16 * 2**30), tmp_path / "log", status=1)
     require_one_line(text, "error: out of memory; use a smaller data.batch_size or narrower networks (")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     slow = [
@@ -137,9 +144,12 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
         "objective=fid_64",
     ]
     process = start_training(log, *slow, "callbacks.last.every_n_steps=1", f"hydra.run.dir={run}")
-    while not (run / "checkpoints" / "last.ckpt").exists():
+
+    def saved() -> bool:
         assert process.exitcode is None, log.read_text()
-        time.sleep(0.02)
+        return (run / "checkpoints" / "last.ckpt").exists()
+
+    wait_until(saved, "a first checkpoint")
     for _ in range(2):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.05)
@@ -161,6 +171,7 @@ def test_a_damaged_last_checkpoint_is_one_line_with_the_remedy(alone, configure,
         find_start(configure("ckpt_path=last"))
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_ends_both_and_they_go_on(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,8 @@ from gan.data.decode import decode_image
 from gan.data.folder import Folder
 from gan.data.tree import SUFFIXES, decode_name
 from gan.errors import InputError
+from tests.helpers import wait_until
+from tests.processes import CONTEXT
 
 SIZE = 16
 COLORS = {"cat": (200, 0, 0), "dog": (0, 200, 0), "fox": (0, 0, 200)}
@@ -420,15 +421,15 @@ def load_slowly(root: Path, cache_dir: str, log: Path, n: int) -> list[list[int]
 
     folder.decode_image = slow
     (log.parent / f"{os.getpid()}.ready").touch()
-    while len(list(log.parent.glob("*.ready"))) < n:
-        time.sleep(0.01)
+    wait_until(lambda: len(list(log.parent.glob("*.ready"))) == n, "the other processes", 60)
     return pixels(load(root, cache_dir=cache_dir))[:, :, 0, 0].tolist()
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_decode_once(root, cache, tmp_path):
     roots = [root, root, shutil.copytree(root, tmp_path / "copy")]
     log = write(tmp_path / "log", {}) / "decoded"
-    with ProcessPoolExecutor(len(roots), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(len(roots), CONTEXT) as pool:
         runs = [pool.submit(load_slowly, each, cache, log, len(roots)) for each in roots]
         assert [run.result(timeout=60) for run in runs] == [[list(color) for color in COLORS.values()]] * len(roots)
     assert len(log.read_text().splitlines()) == 3

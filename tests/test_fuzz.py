@@ -1,10 +1,7 @@
 """Random command lines train, or end in one line: no traceback, no hang, and the exit status says which."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -12,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gan.run.cell import flatten
-from tests.conftest import ROOT
+from tests.helpers import ROOT
+from tests.processes import run_forked
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 40))
-SECONDS = 120
+SECONDS, MEMORY_BYTES = 120, 8 * 2**30
 BASE = ["trainer=cpu", "logger=none", "metrics=none", "model=mlp", "trainer.precision=32-true"]
 BASE += ["trainer.max_steps=3", "trainer.val_check_interval=3", "data.batch_size=16"]
 BASE += ["model.generator.hidden=[16]", "model.discriminator.hidden=[16]"]
@@ -33,22 +31,13 @@ ENDLESS = {"trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interva
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Run train.py's command in a fork that has imported everything, in an empty folder; return status and output."""
-    script = str(ROOT / "train.py")
-    server = [sys.executable, ROOT / "tests" / "forked_commands.py", script]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
-    ) as process:
+    """Run train.py's command in an empty folder; return status and output."""
 
-        def run_command(words):
-            folder = tmp_path_factory.mktemp("fuzz")
-            print(json.dumps([words, str(folder), str(folder / "log"), SECONDS]), file=process.stdin, flush=True)
-            status = int(process.stdout.readline())
-            return status, (folder / "log").read_text(encoding="utf-8", errors="replace")
+    def run_in_folder(words):
+        done = run_forked(*words, cwd=tmp_path_factory.mktemp("fuzz"), seconds=SECONDS, memory=MEMORY_BYTES)
+        return done.returncode, done.stdout + done.stderr
 
-        yield run_command
-        process.stdin.close()
+    return run_in_folder
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +68,8 @@ def check(status, text, words):
     assert any(re.search(r"^(error|stopped): \S", line) for line in lines), shown
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -94,6 +85,7 @@ def test_random_command_lines_train_or_end_in_one_line(run, keys, data):
     check(*run([*BASE, *words]), words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", sorted(ENDLESS))
 @pytest.mark.parametrize("value", ["0", "2.0", "0.5", "null", "[1]", "-2", "''", "nan", "a"])
 def test_odd_lengths_of_training_train_or_end_in_one_line(run, key, value):

@@ -134,6 +134,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_left_alone(configure, monkey
     assert equal(resumed, alone)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_continued(configure, monkeypatch, tmp_path):
     options = ["data.batch_size=512", "trainer.val_check_interval=5"]
     alone = trained(configure, monkeypatch, *options, "trainer.max_steps=18")
@@ -296,6 +297,7 @@ def test_gradients_are_clipped_for_each_player(configure, monkeypatch):
     assert norms == pytest.approx([0.01] * 6, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_adas_p_is_saved_and_a_resumed_run_ends_with_the_weights_of_one_left_alone(
     configure, monkeypatch, tmp_path, precision

@@ -12,8 +12,8 @@ from gan.priors import normal
 from gan.run.generator import load_generator
 from scripts import generate
 from scripts.generate import choose_latents, draw_truncated, find_class, generate_images, interpolate_spherically
-from tests.conftest import NARROW
-from tests.test_train import command
+from tests.helpers import NARROW
+from tests.processes import run_forked
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_command_writes_one_class_and_the_same_for_the_same_seed(finished, t
     outs = [tmp_path / f"{name}.png" for name in ("a", "b", "c")]
     for out, seed in zip(outs, ("1", "1", "2"), strict=True):
         arguments = ["--run", str(finished), "--label", "5", "--count", "64", "--out", str(out), "--seed", seed]
-        done = command(*arguments, script="scripts/generate.py", cwd=tmp_path)
+        done = run_forked(*arguments, script="scripts/generate.py", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert pixels(outs[0]).shape == (8 * 58 + 2, 8 * 58 + 2, 3)
     assert np.array_equal(pixels(outs[0]), pixels(outs[1]))

@@ -14,7 +14,7 @@ from gan.errors import InputError
 from gan.run.cell import name_cell
 from gan.run.config import prepare_config
 from gan.run.identity import identify_run, prepare_logger
-from tests.conftest import NARROW
+from tests.helpers import NARROW
 
 ENVIRONMENT = {
     "WANDB_PROJECT": "theirs",

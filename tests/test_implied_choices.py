@@ -6,7 +6,7 @@ from hydra.core.global_hydra import GlobalHydra
 import train
 from gan.run.config import prepare_config
 from gan.run.implied_choices import describe_implied_choices
-from tests.conftest import NARROW
+from tests.helpers import NARROW
 
 
 @pytest.mark.parametrize(

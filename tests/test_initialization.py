@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gan.models import dcgan, infogan, r3gan
-from tests.test_models import NARROW, each_model
+from tests.helpers import NETWORKS, each_model
 
 SHAPE = {"channels": 3, "image_size": 32, "num_classes": 10}
 DENSE = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
@@ -102,7 +102,7 @@ def check(values: Tensor, kind: str, size: float, mean: float) -> None:
 
 
 def networks(model: str, norm: str | None = None) -> dict[str, nn.Module]:
-    of_generator, generator, of_discriminator, discriminator = NARROW[model]
+    of_generator, generator, of_discriminator, discriminator = NETWORKS[model]
     wide = {"width": 32} if "width" in discriminator else {}
     options = discriminator | wide | ({"norm": norm} if norm else {})
     return {

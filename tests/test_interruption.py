@@ -15,7 +15,7 @@ from gan.errors import Preempted, find_reason
 from gan.gan import GAN
 from gan.run import build
 from gan.system.signals import SIGNALS, catch_signals
-from tests.conftest import NARROW
+from tests.helpers import NARROW
 
 RUN = ["model=mlp", *NARROW["mlp"], "trainer.val_check_interval=10", "ckpt_path=last"]
 

@@ -5,32 +5,19 @@ import torch
 from torch import nn
 
 from gan.errors import InputError
-from gan.models import assignment, dcgan, infogan, mlp, projection, r3gan, resnet, resnet_gp, sngan
+from gan.models import assignment, dcgan, infogan, projection, r3gan, resnet, resnet_gp, sngan
 from gan.models.layers import ConditionalBatchNorm2d, LogitLayer
-from tests.conftest import ROOT
-
-WIDTH = {"width": 8}
-NARROW = {  # model: generator's module and arguments, discriminator's
-    "mlp": (mlp, {"hidden": [16, 32]}, mlp, {"hidden": [32, 16]}),
-    "assignment": (assignment, {"hidden": [16, 32]}, assignment, WIDTH),
-    "dcgan": (dcgan, WIDTH, dcgan, WIDTH),
-    "infogan": (infogan, WIDTH | {"hidden": 16}, infogan, WIDTH | {"hidden": 16}),
-    "sngan": (resnet, WIDTH, sngan, WIDTH),
-    "projection": (resnet, WIDTH, projection, WIDTH),
-    "resnet_gp": (resnet, WIDTH, resnet_gp, WIDTH),
-    "r3gan": (r3gan, WIDTH, r3gan, WIDTH),
-}
-each_model = pytest.mark.parametrize("model", NARROW)
+from tests.helpers import NETWORKS, ROOT, each_model
 
 
 def build(model, channels=1, image_size=28, num_classes=10):
     shape = {"channels": channels, "image_size": image_size, "num_classes": num_classes}
-    of_generator, generator, of_discriminator, discriminator = NARROW[model]
+    of_generator, generator, of_discriminator, discriminator = NETWORKS[model]
     return of_generator.Generator(**shape, **generator), of_discriminator.Discriminator(**shape, **discriminator)
 
 
 def test_every_model_of_the_configs_is_here():
-    assert set(NARROW) == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
+    assert set(NETWORKS) == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
 
 
 @each_model
@@ -246,7 +233,7 @@ def test_the_last_layer_computes_in_float32_under_autocast(model):
     torch.testing.assert_close(logits.double(), expected.squeeze(1), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("model", [model for model in NARROW if model != "r3gan"])  # which has no bias there
+@pytest.mark.parametrize("model", [model for model in NETWORKS if model != "r3gan"])  # which has no bias there
 def test_autocast_resolves_logits_that_are_large_and_alike(model):
     """Around 100 neighbors in bfloat16 are 0.5 apart."""
     _, discriminator = build(model)

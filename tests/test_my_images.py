@@ -18,8 +18,8 @@ from gan.metrics.extractors.classifier import Classifier
 from gan.metrics.extractors.own_classifier import choose_num_features, own_classifier
 from gan.metrics.scorer import Scorer
 from gan.run.display import format_duration
-from tests.conftest import ROOT
-from tests.test_train import command
+from tests.helpers import ROOT
+from tests.processes import run_forked
 
 SHAPES = {
     "disc": ImageDraw.ImageDraw.ellipse,
@@ -118,10 +118,11 @@ def test_time_spans_are_written_as_people_say_them(seconds, text):
     assert format_duration(seconds) == text
 
 
+@pytest.mark.slow
 def test_three_commands_lead_from_a_folder_to_a_report(pictures, tmp_path):
     """A look, a multirun that says how long it takes, a report; two runs of it, short and narrow."""
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    done = command(str(pictures), "--out", f"{tmp_path}/look.png", script="scripts/look.py", env=cache)
+    done = run_forked(str(pictures), "--out", f"{tmp_path}/look.png", script="scripts/look.py", env=cache)
     assert done.returncode == 0, done.stderr
     assert "330 images; 3 classes (disc 110, line 110, square 110); 32 x 32 px" in done.stdout
     assert re.search(r"│ line +│ 99 +│ 11 +│", done.stdout)
@@ -136,7 +137,7 @@ def test_three_commands_lead_from_a_folder_to_a_report(pictures, tmp_path):
         f"data.root={pictures}",
         f"hydra.sweep.dir={tmp_path}/m",
     ]
-    done = command(*words, *small, "logger=none", env=cache)
+    done = run_forked(*words, *small, "logger=none", env=cache)
     assert done.returncode == 0, done.stderr
     line, *others = " ".join(done.stdout.split()).split(" (", 1)
     assert re.fullmatch(r"2 runs, 2 cells, 2 at a time: about \d+ (s|min), until \d\d:\d\d", line)
@@ -145,7 +146,7 @@ def test_three_commands_lead_from_a_folder_to_a_report(pictures, tmp_path):
     assert runs[0]["protocol"] == runs[1]["protocol"]
     assert {run["scores"]["images_seen"] for run in runs} == {20 * 32}
     assert f"compare python scripts/report.py --local {tmp_path}/m" in " ".join(others[0].split())
-    done = command("--local", f"{tmp_path}/m", script="scripts/report.py")
+    done = run_forked("--local", f"{tmp_path}/m", script="scripts/report.py")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "m" / "report.html").is_file()
 
@@ -171,7 +172,7 @@ def test_the_recipe_compares_at_an_equal_budget(configure):
     ],
 )
 def test_a_look_at_nothing_is_one_line(tmp_path, arguments, line):
-    done = command(*arguments, "--out", f"{tmp_path}/look.png", script="scripts/look.py")
+    done = run_forked(*arguments, "--out", f"{tmp_path}/look.png", script="scripts/look.py")
     assert done.returncode == 1
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1

@@ -6,7 +6,7 @@ import inspect
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 SOURCES = [*sorted((ROOT / "gan").rglob("*.py")), *sorted((ROOT / "scripts").rglob("*.py")), ROOT / "train.py"]
 

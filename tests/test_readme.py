@@ -12,8 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import train
-from tests.conftest import FEW_FAKES, NARROW, ROOT
-from tests.test_train import command
+from tests.helpers import FEW_FAKES, NARROW, ROOT, run_command
 
 README = (ROOT / "README.md").read_text()
 FILES = [ROOT / "README.md", *ROOT.glob("[a-z]*/**/README.md"), *ROOT.glob("docs/*.md")]
@@ -27,7 +26,7 @@ def scored(tmp_path_factory):
     """A run scored by 200 samples; in W&B's project gan-sweeps too, where a server is."""
     run = tmp_path_factory.mktemp("scored") / "run"
     small = ["trainer=cpu", "trainer.max_steps=2", "trainer.val_check_interval=2", *FEW_FAKES, *NARROW["dcgan"]]
-    done = command("model=dcgan", *small, f"hydra.run.dir={run}")
+    done = run_command("model=dcgan", *small, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
     return run
 
@@ -45,8 +44,9 @@ def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
         "python scripts/look.py",
         "make train",
         "make test",
+        "make test-all",
         "wandb sync",
-        "wandb login",  # this and the next four: tests/test_sweeps.py
+        "wandb login",  # this and the next four: tests/test_wandb_agent.py
         "wandb sweep",
         "wandb agent",
         "CUDA_VISIBLE_DEVICES=1 wandb agent",
@@ -84,11 +84,12 @@ def test_train_commands(configure, tmp_path, my_images, line):
     assert (tmp_path / "run" / "generator.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_to_go_on(scored, tmp_path):
     run = shutil.copytree(scored, tmp_path / "run")
     (line,) = (line for line in SINGLE if "resume=" in line)
     words = shlex.split(line.replace("outputs/mnist_5k-dcgan-bce/DATE", str(run)).replace("=10000", "=4"))
-    done = command(*words[2:])
+    done = run_command(*words[2:])
     assert done.returncode == 0, done.stderr
     assert f"resuming {run}/checkpoints/last.ckpt at step 2 with trainer.max_steps=4 (was 2)" in done.stdout
 
@@ -103,14 +104,16 @@ def my_images(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_multirun_command(tmp_path):
     (line,) = (line for line in TRAIN if " -m " in line and "my_images" not in line)
     small = ["trainer=cpu", "trainer.max_steps=1", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
-    done = command(*shlex.split(line)[2:], *small)
+    done = run_command(*shlex.split(line)[2:], *small)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*/generator.safetensors"))) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted({line for line in TRAIN if "experiment=my_images" in line and " -m " in line}))
 def test_commands_for_ones_own_images(tmp_path, my_images, line):
     """One seed, two steps and the cheapest features; the test of the recipe itself is in test_my_images.py."""
@@ -123,24 +126,26 @@ def test_commands_for_ones_own_images(tmp_path, my_images, line):
         "loss=bce",
         *(["model=dcgan"] if "r3gan" not in line else ["model=dcgan,r3gan"]),
     ]
-    done = command(*words, *small, f"hydra.sweep.dir={tmp_path}", env={"OMP_NUM_THREADS": "1"})
+    done = run_command(*words, *small, f"hydra.sweep.dir={tmp_path}", env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*/metrics.json"))) == (2 if "r3gan" in line else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "look.py" in line])
 def test_look_commands(tmp_path, my_images, line):
     words = [str(my_images) if word == "my_images" else word for word in shlex.split(line, comments=True)[2:]]
-    done = command(*words, script="scripts/look.py", cwd=tmp_path)
+    done = run_command(*words, script="scripts/look.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / (words[-1] if "--out" in words else "look.png")).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in TRAIN if "hparams_search=" in line])
 def test_search_commands(tmp_path, line):
     small = ["trainer.max_steps=2", "logger=none", "hydra.sweeper.n_trials=2", *FEW_FAKES, *NARROW["dcgan"]]
     words = shlex.split(line, comments=True)[2:]
-    done = command(*words, *small, f"hydra.sweep.dir={tmp_path}")
+    done = run_command(*words, *small, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "best: trial" in done.stdout
     assert len(list(tmp_path.glob("*/metrics.json"))) == 2
@@ -148,7 +153,7 @@ def test_search_commands(tmp_path, line):
 
 @pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", README))
 def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(configure, line):
-    """They are started for real, small, by tests/test_machine.py, test_search.py and test_cluster.py."""
+    """They are started for real, small, by tests/test_local.py, test_search.py and test_slurm.py."""
     words = []
     for override in OverridesParser.create().parse_overrides([word for word in shlex.split(line)[2:] if word != "-m"]):
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
@@ -162,32 +167,36 @@ def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(config
     assert ("StudySweeper" in hydra["sweeper"]["_target_"]) == ("hparams_search" in chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])
 def test_generate_commands(scored, tmp_path, line):
     words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line)[2:]]
-    done = command(*words, script="scripts/generate.py", cwd=tmp_path)
+    done = run_command(*words, script="scripts/generate.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "evaluate.py" in line])
 def test_evaluate_commands(scored, line):
     """With few samples, and features that need no download."""
     words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line, comments=True)]
     words = ["classifier" if word == "inception" else "200" if word.endswith("000") else word for word in words]
-    done = command(*words[2:], script="scripts/evaluate.py")
+    done = run_command(*words[2:], script="scripts/evaluate.py")
     assert done.returncode == 0, done.stderr
     assert list((scored / "evaluations").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted({line.split("  ")[0] for line in COMMANDS if "report.py --local" in line}))
 def test_the_report_commands(scored, line):
     words = [str(scored) if word in ("outputs", "multirun/my_images") else word for word in shlex.split(line)]
-    done = command(*words[2:], script="scripts/report.py")
+    done = run_command(*words[2:], script="scripts/report.py")
     assert done.returncode == 0, done.stderr
     assert (scored / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "compare.py" in line])
 def test_compare_commands(scored, tmp_path, line):
     words = shlex.split(line, comments=True)[2:]
@@ -196,11 +205,12 @@ def test_compare_commands(scored, tmp_path, line):
     words = [word.removeprefix("ENTITY/") for word in words]
     runs = shutil.copytree(scored, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))  # one protocol
     words = [str(runs) if word in ("outputs", "multirun/DATE") else word for word in words]
-    done = command(*words, script="scripts/compare.py", cwd=tmp_path)
+    done = run_command(*words, script="scripts/compare.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "--out" not in words or (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
+@pytest.mark.slow
 def test_the_loss_that_the_readme_adds_works_as_written(tmp_path):
     """Its class, its yaml and its command, copied from the page."""
     for name in ("my_losses.py", "conf/loss/pearson.yaml"):
@@ -210,6 +220,6 @@ def test_the_loss_that_the_readme_adds_works_as_written(tmp_path):
     (line,) = (line for line in COMMANDS if line.startswith("PYTHONPATH=mine"))
     words = shlex.split(line.replace("file://mine", f"file://{tmp_path}/mine"))
     small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}/run"]
-    done = command(*words[3:], *small, *NARROW["dcgan"], env={"PYTHONPATH": str(tmp_path / "mine")})
+    done = run_command(*words[3:], *small, *NARROW["dcgan"], env={"PYTHONPATH": str(tmp_path / "mine")})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "generator.safetensors").is_file()

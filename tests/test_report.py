@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -21,9 +20,8 @@ from gan.run.display import format_score
 from gan.run.record import find_runs
 from gan.system import wandb_server
 from scripts.report import create_wandb_report
-from tests.conftest import NARROW
-from tests.test_comparison import PROTOCOL
-from tests.test_train import command
+from tests.helpers import NARROW, PROTOCOL, run_command
+from tests.processes import run_forked
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HEADINGS = ["Losses and models", "Over training", "Settings", "Samples", "Cells", "Runs", "Protocols"]
@@ -90,7 +88,7 @@ def rows(text: str, name: str) -> list[list[str]]:
 
 
 def test_the_command_writes_one_page_with_every_section(folder, tmp_path):
-    done = command("--local", str(folder), script="scripts/report.py")
+    done = run_forked("--local", str(folder), script="scripts/report.py")
     assert done.returncode == 0, done.stderr
     text = (folder / "report.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", text) == HEADINGS
@@ -99,7 +97,7 @@ def test_the_command_writes_one_page_with_every_section(folder, tmp_path):
     training = ["FID against generator steps", "FID against time"]
     assert titles == [*lowest, *training, "Settings and FID of each run"]
     elsewhere = tmp_path / "elsewhere.html"
-    assert command("--local", str(folder), "--out", str(elsewhere), script="scripts/report.py").returncode == 0
+    assert run_forked("--local", str(folder), "--out", str(elsewhere), script="scripts/report.py").returncode == 0
     assert elsewhere.read_text() == text
 
 
@@ -242,7 +240,7 @@ def test_the_setting_that_matters_is_found_and_what_follows_from_it_is_left_out(
 def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     places = {"folder": folder, "empty": tmp_path / "empty"}
-    done = command(*(argument.format(**places) for argument in arguments), script="scripts/report.py")
+    done = run_forked(*(argument.format(**places) for argument in arguments), script="scripts/report.py")
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -262,6 +260,7 @@ document.body.innerHTML = "<pre>" + JSON.stringify(seen) + "</pre>";
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH (apt-get install chromium)")
 def test_a_browser_opens_it_without_errors_or_requests_and_sorts_by_a_click(folder, tmp_path):
     path = tmp_path / "probed.html"
@@ -323,7 +322,7 @@ def test_names_are_text_whatever_they_hold(tmp_path):
     assert "49" not in text.partition("<main>")[0]
 
 
-@pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
+@pytest.mark.server
 def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys, tmp_path):
     small = ["logger=wandb", "logger.project=test-report", "trainer.val_check_interval=10", *NARROW["mlp"], "model=mlp"]
     for loss in ("bce", "hinge"):
@@ -353,7 +352,7 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
 def test_a_page_is_utf8_under_any_locale(tmp_path):
     folder = tmp_path / "Läufe" / "猫"
     leave(folder, 5.0, model="Käse")
-    done = command("--local", str(folder), script="scripts/report.py", env={"PYTHONUTF8": "0", "LC_ALL": "C"})
+    done = run_command("--local", str(folder), script="scripts/report.py", env={"PYTHONUTF8": "0", "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "Käse" in text

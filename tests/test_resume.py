@@ -13,8 +13,8 @@ from gan.errors import InputError
 from gan.run.command_line import complete_arguments
 from gan.run.resume import compare_settings
 from gan.system.files import read_json, write_whole
-from tests.conftest import NARROW
-from tests.test_train import command
+from tests.helpers import NARROW
+from tests.processes import run_forked
 
 RUN = ["model=mlp", *NARROW["mlp"], "trainer.val_check_interval=4", "trainer.max_steps=8"]
 FIRST = ["loss=hinge", "n_critic=2", "penalty=r1", "seed=3", "schedule=linear"]
@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
     """The folder of a run of 8 steps by a real command, evaluated at 4 and 8."""
     folder = tmp_path_factory.mktemp("finished") / "a run, of =8 [steps]"
     words = ["trainer=cpu", "trainer.precision=32-true", "logger=none", "metrics.n_fakes=200", "objective=fid_200"]
-    done = command(*words, *RUN, *FIRST, f"hydra.run.dir='{folder}'")
+    done = run_forked(*words, *RUN, *FIRST, f"hydra.run.dir='{folder}'")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -57,7 +57,7 @@ def steps_of(folder):
 
 
 def test_a_run_resumed_by_its_folder_alone_keeps_its_settings(copied):
-    done = command(f"resume={copied}", "trainer.max_steps=12")
+    done = run_forked(f"resume={copied}", "trainer.max_steps=12")
     assert done.returncode == 0, done.stderr
     assert "last.ckpt at step 8 with trainer.max_steps=12 (was 8)" in done.stdout
     config = config_of(copied)

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 # from the lowest to the highest; a room may import from its own line's left, and from lines above
 ORDER = (
@@ -62,3 +62,10 @@ def test_the_top_holds_what_a_gan_is():
         "distributed",
         "errors",
     }
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.name)
+def test_tests_import_from_helpers_only(path):
+    """No file imports from a test file or from conftest.py."""
+    imported = [name for name in list_imports(path.read_text(encoding="utf-8")) if name.startswith("tests.")]
+    assert [name for name in imported if name.startswith(("tests.test_", "tests.conftest"))] == []

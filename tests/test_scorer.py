@@ -2,15 +2,12 @@
 
 import json
 import math
-import multiprocessing
 
 import pytest
 import torch
 import torch.distributed as processes
-from torch import nn
 
 from gan.data.datamodule import Images
-from gan.data.datasets import MNIST5k
 from gan.data.latents import Latents
 from gan.data.pixels import to_float
 from gan.errors import InputError
@@ -18,6 +15,8 @@ from gan.metrics import real_statistics
 from gan.metrics.extractors.classifier import SHA256, Classifier
 from gan.metrics.scorer import Scorer
 from gan.priors import normal
+from tests.helpers import RealDigits, load_digits
+from tests.processes import CONTEXT
 
 
 class Pixels:
@@ -32,26 +31,8 @@ class Pixels:
         return images.flatten(1)[:, 300 : 300 + self.num_features].float(), torch.zeros(len(images), 10)
 
 
-def data() -> MNIST5k:
-    digits = MNIST5k(channels=1, image_size=28, batch_size=64)
-    digits.setup()
-    return digits
-
-
 def latents(n: int = 200) -> Latents:
-    return Latents(normal, z_dim=2, n=n, labels=data().splits["train"].labels)
-
-
-class Digits(nn.Module):
-    """A generator of real digits, which z picks out of the training split."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.z_dim = 2
-        self.images = to_float(data().splits["train"].images)
-
-    def forward(self, z, labels):
-        return self.images[labels * 400 + z.abs().sum(1).mul(1000).long() % 400]
+    return Latents(normal, z_dim=2, n=n, labels=load_digits().splits["train"].labels)
 
 
 def scored(scorer: Scorer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -62,7 +43,7 @@ def scored(scorer: Scorer, images: torch.Tensor, labels: torch.Tensor) -> dict[s
 
 
 def test_fid_of_the_reals_themselves_is_zero_and_the_floor_is_not():
-    digits = data()
+    digits = load_digits()
     scorer = Scorer(Classifier(weights_path="mnist"), digits, n_fakes=1000)
     test = digits.splits["test"]
     scores = scored(scorer, test.images, test.labels)
@@ -76,7 +57,8 @@ def test_fid_of_the_reals_themselves_is_zero_and_the_floor_is_not():
 
 def test_the_protocol_says_what_was_measured():
     scorers = [
-        Scorer(Classifier(weights_path="mnist"), data(), n_fakes=200, reference=split) for split in ("test", "train")
+        Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=200, reference=split)
+        for split in ("test", "train")
     ]
     protocol, other = (scorer.protocol for scorer in scorers)
     assert protocol["extractor_sha256"] == SHA256["mnist"]
@@ -95,17 +77,17 @@ def test_the_protocol_says_what_was_measured():
 )
 def test_what_cannot_be_scored_is_refused(n_fakes, options, message):
     with pytest.raises(InputError, match=message):
-        Scorer(Pixels(), data(), n_fakes=n_fakes, **options)
+        Scorer(Pixels(), load_digits(), n_fakes=n_fakes, **options)
 
 
 def test_too_few_images_for_a_covariance_are_warned_of(caplog):
-    Scorer(Pixels(200), data(), n_fakes=200)
+    Scorer(Pixels(200), load_digits(), n_fakes=200)
     assert "metrics.n_fakes: 200 images are too few for a covariance of 200 features: fid_200 is biased" in caplog.text
 
 
 @pytest.mark.parametrize("value", [1.01, -1.5, math.nan])
 def test_images_outside_their_range_are_an_error(value):
-    scorer = Scorer(Pixels(), data(), n_fakes=200)
+    scorer = Scorer(Pixels(), load_digits(), n_fakes=200)
     images = torch.zeros(20, 1, 28, 28)
     images[3, 0, 2, 1] = value
     with pytest.raises(ValueError, match=r"must be in \[-1, 1\]"):
@@ -113,15 +95,17 @@ def test_images_outside_their_range_are_an_error(value):
 
 
 def test_an_unconditional_generator_is_not_asked_for_classes():
-    scorer = Scorer(Classifier(weights_path="mnist"), data(), n_fakes=200, conditional=False)
-    scores = scorer.score(Digits(), latents().build_loader())
+    scorer = Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=200, conditional=False)
+    scores = scorer.score(RealDigits(), latents().build_loader())
     assert "conditional_accuracy" not in scores
     assert scores["class_distance"] < 0.1
 
 
 class TestCache:
     def scorer(self, folder, extractor=None, images=None, **options):
-        return Scorer(extractor or Pixels(), images or data(), cache_dir=str(folder), **{"n_fakes": 200} | options)
+        return Scorer(
+            extractor or Pixels(), images or load_digits(), cache_dir=str(folder), **{"n_fakes": 200} | options
+        )
 
     def test_a_second_run_extracts_no_reals_and_finds_the_same(self, tmp_path):
         first, second = self.scorer(tmp_path), self.scorer(tmp_path)
@@ -132,19 +116,19 @@ class TestCache:
         for name, value in vars(first.real_statistics).items():
             kept = getattr(second.real_statistics, name)
             assert torch.equal(kept, value) if isinstance(value, torch.Tensor) else kept == value
-        fakes, labels = data().splits["train"].images[:300], torch.zeros(300, dtype=torch.long)
+        fakes, labels = load_digits().splits["train"].images[:300], torch.zeros(300, dtype=torch.long)
         assert scored(first, fakes, labels) == scored(second, fakes, labels)
 
     def test_nothing_else_hits_the_entry(self, tmp_path):
         """Another extractor, number of fakes or reference, one pixel or one label changed: each is its own entry."""
         self.scorer(tmp_path).measure_reals()
-        pixel, label = data(), data()
+        pixel, label = load_digits(), load_digits()
         pixel.splits["test"].images[0, 0, 0, 0] += 1
         label.splits["train"].labels[0] += 1
         others = [
             self.scorer(tmp_path, Pixels(sha256="1")),
             self.scorer(tmp_path, n_fakes=300),
-            Scorer(Pixels(), data(), n_fakes=200, reference="train", cache_dir=str(tmp_path)),
+            Scorer(Pixels(), load_digits(), n_fakes=200, reference="train", cache_dir=str(tmp_path)),
             self.scorer(tmp_path, images=pixel),
             self.scorer(tmp_path, images=label),
         ]
@@ -172,8 +156,7 @@ class TestCache:
         assert len(path.read_bytes()) == len(whole)
 
     def test_two_processes_may_fill_it_at_once(self, tmp_path):
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(3) as pool:
+        with CONTEXT.Pool(3) as pool:
             floors = pool.map(fill, [tmp_path] * 3)
         assert floors[0] == floors[1] == floors[2]
         (path,) = tmp_path.iterdir()
@@ -201,7 +184,7 @@ def test_reals_whose_features_are_not_finite_are_an_error():
             return features / 0, logits
 
     with pytest.raises(ValueError, match="not finite"):
-        Scorer(Broken(), data(), n_fakes=200).measure_reals()
+        Scorer(Broken(), load_digits(), n_fakes=200).measure_reals()
 
 
 def test_a_fingerprint_is_of_shape_pixels_and_labels():
@@ -216,20 +199,20 @@ def share(rank, world, address, folder, results):
     torch.set_num_threads(1)
     if world > 1:
         processes.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
-    scorer = Scorer(Classifier(weights_path="mnist"), data(), n_fakes=2300, cache_dir=folder)
-    scores = scorer.score(Digits(), latents(2300).build_loader(rank=rank, world=world))
+    scorer = Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=2300, cache_dir=folder)
+    scores = scorer.score(RealDigits(), latents(2300).build_loader(rank=rank, world=world))
     results.put((world, rank, scores))
     if world > 1:
         processes.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_score_as_one_does(tmp_path):
     """Each makes half of the batches; all scores are the same to the last digit, on both."""
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
+    results = CONTEXT.Queue()
     places = [(0, 1), (0, 2), (1, 2)]
     started = [
-        context.Process(target=share, args=(rank, world, f"file://{tmp_path}/rendezvous", str(tmp_path), results))
+        CONTEXT.Process(target=share, args=(rank, world, f"file://{tmp_path}/rendezvous", str(tmp_path), results))
         for rank, world in places
     ]
     for process in started:
@@ -260,7 +243,7 @@ class Noise(Pixels):
 
 def test_fewer_real_images_than_samples_are_compared_with_as_many_samples():
     """1,000 held-out images against 4,000 samples of a perfect generator: the bias of few is the floor's alone."""
-    many = data()
+    many = load_digits()
     scorer = Scorer(Noise(64), many, n_fakes=4000, reference="train")
     fakes = many.splits["train"].images
     scores = scored(scorer, fakes, torch.zeros(4000, dtype=torch.long))
@@ -271,7 +254,7 @@ def test_fewer_real_images_than_samples_are_compared_with_as_many_samples():
 
 
 def test_a_few_samples_are_scored_in_parts_and_as_many_as_the_floor_has_not_again():
-    scorer = Scorer(Noise(8), data(), n_fakes=200)
+    scorer = Scorer(Noise(8), load_digits(), n_fakes=200)
     test = scorer.reals
     scored(scorer, test.images[:200], test.labels[:200])
     assert (scorer.n_floor, scorer.compute_at_floor()) == (200, {})
@@ -286,11 +269,15 @@ def test_an_unconditional_run_shares_the_floor_and_refuses_a_classifier_of_other
     """Without labels for G there is no accuracy to report; whether the extractor knows these images still shows."""
     for conditional in (False, True):
         scorer = Scorer(
-            Classifier(weights_path="mnist"), data(), n_fakes=200, conditional=conditional, cache_dir=str(tmp_path)
+            Classifier(weights_path="mnist"),
+            load_digits(),
+            n_fakes=200,
+            conditional=conditional,
+            cache_dir=str(tmp_path),
         )
         scorer.measure_reals()
         assert ("conditional_accuracy" in scorer.floor) == conditional
-    other = data()
+    other = load_digits()
     for images in other.splits.values():
         images.images = 255 - images.images.flip(2)
     with pytest.raises(InputError, match=r"classifier mnist finds the class of .* it was trained on other images"):

@@ -37,18 +37,24 @@ from gan.search.storage import open_storage
 from gan.search.sweeper import require_objectives
 from gan.search.trials import BEAT
 from gan.search.workers import Workers
-from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.helpers import NARROW, ROOT, TINY, wait_until
+from tests.processes import run_forked
 
-TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10"]
-TINY += [*FEW_FAKES, "logger=none", "hydra.sweeper.heartbeat_s=1"]
+STUDY = [*TINY, "logger=none", "hydra.sweeper.heartbeat_s=1"]
 
 
 def start(folder: Path, *overrides: str, search="random", threads="1", **variables: str) -> subprocess.Popen:
-    words = [sys.executable, str(ROOT / "train.py"), f"hparams_search={search}", *TINY, f"hydra.sweep.dir={folder}"]
+    words = [sys.executable, str(ROOT / "train.py"), f"hparams_search={search}", *STUDY, f"hydra.sweep.dir={folder}"]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
     environment |= {"OMP_NUM_THREADS": threads} if threads else {}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     return subprocess.Popen([*words, *overrides], env=environment, cwd=folder.parent, **options)
+
+
+def run_search(folder: Path, *overrides: str) -> tuple[int, str]:
+    """Run a search that ends before its first trial; return its status and output."""
+    done = run_forked("hparams_search=random", *STUDY, f"hydra.sweep.dir={folder}", *overrides, cwd=folder.parent)
+    return done.returncode, done.stdout + done.stderr
 
 
 def study(folder: Path) -> optuna.Study:
@@ -64,13 +70,6 @@ def numbers(folder: Path) -> int:
     ):
         return db.execute("SELECT count(*) FROM trials").fetchone()[0]
     return 0
-
-
-def until(condition, what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "hparams_search").glob("*.yaml")), ids=lambda path: path.stem)
@@ -145,6 +144,8 @@ def test_workers_draw_the_trials_of_a_seed_whichever_is_first(tmp_path):
     assert first == drawn(f"{tmp_path}/second.log")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
     """kill -9 of the command and its job at random moments; the same command again each time."""
     folder = tmp_path / "study"
@@ -153,7 +154,7 @@ def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
     for _ in range(5):
         known = numbers(folder)
         process = start(folder, "hydra.sweeper.n_trials=12")
-        until(lambda known=known: numbers(folder) > known, "another trial")
+        wait_until(lambda known=known: numbers(folder) > known, "another trial")
         time.sleep(chance.uniform(0, 5))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -178,6 +179,7 @@ def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):
         assert json.loads((run / "metrics.json").read_text())["scores"]["fid_200"] == pytest.approx(trial.values[0])
 
 
+@pytest.mark.slow
 def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     """Of five jobs on two workers one raises, one exits, one is killed -9, one diverges, and one ends well."""
     (tmp_path / "mine" / "conf" / "loss").mkdir(parents=True)
@@ -228,10 +230,11 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
 
 LOGGERS = [
     "none",
-    pytest.param("wandb", marks=pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server")),
+    pytest.param("wandb", marks=pytest.mark.server),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
     folder = tmp_path / "study"
@@ -257,6 +260,7 @@ def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
         assert filed.config["optimizer"]["lr"] == pytest.approx(trial.params["optimizer.lr"])
 
 
+@pytest.mark.slow
 def test_two_objectives_end_in_a_pareto_front(tmp_path):
     folder = tmp_path / "study"
     space = ["trainer.max_steps=range(10,30)", "data.batch_size=choice(16,32)"]
@@ -280,9 +284,9 @@ def test_a_run_whose_trial_is_over_ends_by_itself_and_another_is_drawn(tmp_path)
     """Such as one on a cluster whose trial another worker took for dead."""
     folder = tmp_path / "study"
     process = start(folder, "hydra.sweeper.n_trials=1", "trainer.max_steps=1000000")
-    until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
+    wait_until(lambda: numbers(folder) and study(folder).trials[0].intermediate_values, "a first report")
     study(folder).tell(0, state=TrialState.FAIL)
-    until(lambda: numbers(folder) == 2, "the next trial")
+    wait_until(lambda: numbers(folder) == 2, "the next trial")
     os.kill(process.pid, signal.SIGINT)
     text, _ = process.communicate(timeout=60)
     assert "trial 0 is over" in text
@@ -292,6 +296,7 @@ def test_a_run_whose_trial_is_over_ends_by_itself_and_another_is_drawn(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["scores"]["generator_steps"] < 1000000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "number"),
     [("basic", signal.SIGINT), ("basic", signal.SIGTERM), ("local", signal.SIGTERM), ("local", signal.SIGKILL)],
@@ -302,7 +307,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
     words = [f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=1"]
     words += ["trainer.val_check_interval=50", "trainer.max_steps=400"]
     process = start(folder, *words)
-    until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
+    wait_until(lambda: list(folder.glob("0-*/checkpoints/last.ckpt")), "a first checkpoint")
     os.kill(process.pid, number)
     text, _ = process.communicate(timeout=30)
     if number != signal.SIGKILL:
@@ -310,7 +315,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
         assert "study stopped; the same command resumes it" in text
         assert "Traceback" not in text
         assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.WAITING]
-    until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
+    wait_until(lambda: subprocess.run(["pgrep", "-f", folder]).returncode == 1, "the end of the run's process", 15)
     (before,) = folder.glob("0-*/history.jsonl")
     text, _ = start(folder, *words).communicate(timeout=100)
     assert [trial.state for trial in study(folder).trials] == [TrialState.FAIL, TrialState.COMPLETE], text
@@ -320,6 +325,7 @@ def test_a_command_that_is_ended_ends_its_runs_and_goes_on_with_them(tmp_path, l
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "journal", "postgresql"])
 def test_two_processes_share_a_study_from_a_cold_start(tmp_path, storage):
     folder = tmp_path / "study"
@@ -346,12 +352,13 @@ def test_a_study_goes_on_with_its_own_space_only(tmp_path):
     made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
     space = {"loss": CategoricalDistribution(["bce", "wgan"])}
     made.add_trial(create_trial(value=1.0, params={"loss": "wgan"}, distributions=space))
-    text, _ = start(folder).communicate(timeout=60)
+    text = run_search(folder)[1]
     assert text.strip().startswith("error: loss: the study random-mnist_5k-mlp has trials with Categorical")
     assert "hydra.sweeper.study_name" in text
     assert len(study(folder).trials) == 1
 
 
+@pytest.mark.slow
 def test_the_dashboard_opens_a_study(tmp_path):
     folder = tmp_path / "study"
     assert start(folder, "hydra.sweeper.n_trials=2").wait(100) == 0
@@ -368,7 +375,7 @@ def test_the_dashboard_opens_a_study(tmp_path):
                 shown.update(json.load(answer))
             return bool(shown)
 
-        until(asked, "the dashboard", 60)
+        wait_until(asked, "the dashboard", 60)
         assert [one["study_name"] for one in shown["study_summaries"]] == ["random-mnist_5k-mlp"]
         number = shown["study_summaries"][0]["study_id"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies/{number}") as answer:
@@ -380,7 +387,7 @@ def test_the_dashboard_opens_a_study(tmp_path):
 
 
 def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path):
-    text, _ = start(tmp_path / "study", "optimizer.lrr=choice(1,2)").communicate(timeout=60)
+    text = run_search(tmp_path / "study", "optimizer.lrr=choice(1,2)")[1]
     assert text.strip().startswith("error: Could not override 'optimizer.lrr'.")
     assert "Did you mean: 'lr'?" in text
     assert "Traceback" not in text
@@ -398,23 +405,21 @@ def test_a_parameter_that_no_config_has_ends_the_command_before_a_trial(tmp_path
     ],
 )
 def test_a_sampler_or_pruner_that_there_is_not_is_one_line(tmp_path, word, said):
-    process = start(tmp_path / "study", word)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    status, text = run_search(tmp_path / "study", word)
+    assert status == 1
     assert text.strip().startswith(said), text
     assert "Traceback" not in text
 
 
 def test_what_a_search_amounts_to_can_be_shown(tmp_path):
-    text, _ = start(tmp_path / "study", "--cfg", "hydra", "--package", "hydra.sweeper").communicate(timeout=60)
+    text = run_search(tmp_path / "study", "--cfg", "hydra", "--package", "hydra.sweeper")[1]
     assert yaml.safe_load(text)["study_name"].startswith("random-")
     assert not (tmp_path / "study").exists()
 
 
 def test_more_workers_than_the_launcher_has_is_one_line(tmp_path):
-    process = start(tmp_path / "study", "hydra.sweeper.n_jobs=2")
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    status, text = run_search(tmp_path / "study", "hydra.sweeper.n_jobs=2")
+    assert status == 1
     assert text.strip().startswith("error: hydra.sweeper.n_jobs=2: Hydra's basic launcher runs one job at a time")
     assert "Traceback" not in text
 
@@ -453,6 +458,7 @@ def test_a_study_has_a_direction_for_each_objective(objectives, directions, said
         require_objectives(objectives, directions)
 
 
+@pytest.mark.slow
 def test_a_mistake_that_all_trials_share_is_one_line_and_the_mended_command_runs(tmp_path):
     """In a grid with a parameter that exists for one of its choices, in a working folder of each run's own."""
     folder = tmp_path / "study"

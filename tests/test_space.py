@@ -17,7 +17,7 @@ from gan.search.setting import adopt_setting, collect_setting
 from gan.search.space import Space
 from gan.search.study import require_compatible_trials
 from gan.search.trials import FAILURE, queue_again
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 SEARCHES = sorted((ROOT / "conf" / "hparams_search").glob("*.yaml"))
 ACTS_ON = {

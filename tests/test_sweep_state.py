@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from scripts import sweep_state
-from tests.test_train import command
+from tests.processes import run_forked
 
 TINY = ["model=mlp", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]", "data.batch_size=32"]
 
@@ -23,7 +23,7 @@ def test_runs_are_found_under_any_pattern_of_folders(tmp_path, monkeypatch, caps
         "objective=null",
     ]
     words += ["logger=none", f"hydra.sweep.dir={shlex.quote(str(folder))}"]
-    done = command(*words, "hydra.sweep.subdir=${choices.loss}/${hydra.job.override_dirname}")
+    done = run_forked(*words, "hydra.sweep.subdir=${choices.loss}/${hydra.job.override_dirname}")
     assert done.returncode == 0, done.stderr
     monkeypatch.setattr("sys.argv", ["sweep_state.py", str(folder), "--csv", str(tmp_path / "all.csv")])
     monkeypatch.setenv("COLUMNS", "120")

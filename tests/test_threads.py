@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from gan.run import threads
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 NAMES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import subprocess
 import sys
@@ -25,8 +24,8 @@ from gan.report.statistics import build_table
 from gan.run.record import build_run, find_runs, group_by_cell, group_by_protocol, read_history
 from gan.system import wandb_server
 from scripts.report import create_wandb_report
-from tests.stub import KEY, WANDB, Recorder, needs_stub
-from tests.test_train import NARROW
+from tests.helpers import NARROW
+from tests.stub import KEY, WANDB, Recorder
 
 CELL = re.compile(r"mnist_5k-mlp-(bce|hinge)-lr_0.0002-n_critic_1-batch_size_64-steps_\d+-[0-9a-f]{8}")
 SMALL = ["logger=wandb", "trainer.val_check_interval=10", "trainer.log_every_n_steps=5", *NARROW["mlp"], "model=mlp"]
@@ -126,7 +125,7 @@ def test_the_command_that_uploads_an_offline_run_is_shown(configure, offline, ca
     assert f"wandb sync {folder}" in capsys.readouterr().out
 
 
-@pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
+@pytest.mark.server
 def test_a_server_gets_the_run_whether_online_or_synced_later(configure, tmp_path, monkeypatch):
     project = f"test-tracking-{uuid.uuid4().hex[:8]}"
     for seed, mode in ((0, "online"), (1, "offline")):
@@ -178,10 +177,9 @@ def end_service():
     commands = {child: " ".join(child.cmdline()) for child in psutil.Process().children()}
     (service,) = (child for child, words in commands.items() if "wandb" in words and "wandb_stub" not in words)
     service.kill()
-    service.wait()
+    service.wait(60)
 
 
-@needs_stub
 def test_a_new_run_goes_on_as_itself_after_slurm_has_ended_the_process_of_wandb(stub, tmp_path):
     logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="abc", resume="never")
     with tracking.track_run(logger, {"seed": 0}):
@@ -251,7 +249,6 @@ def test_names_of_artifacts_stay_apart_and_those_of_cells_stay_as_they_are():
     assert tracking.format_artifact_name(cell) == cell
 
 
-@needs_stub
 def test_a_run_that_is_resumed_with_other_values_goes_on(stub, tmp_path):
     for rate in (1, 2):
         logger = tracking.wandb_logger(save_dir=str(tmp_path), project="test", id="mnist-hinge-0", group=f"lr_{rate}")
@@ -263,7 +260,6 @@ def test_a_run_that_is_resumed_with_other_values_goes_on(stub, tmp_path):
     assert [row["loss"] for row in run["history"] if "loss" in row] == [1, 2]
 
 
-@needs_stub
 def test_an_id_that_is_taken_is_refused_in_one_line(stub, tmp_path):
     options = {"save_dir": str(tmp_path), "project": "test", "id": "abc"}
     with tracking.track_run(tracking.wandb_logger(**options, resume="never"), {"seed": 0}):
@@ -277,7 +273,6 @@ def test_an_id_that_is_taken_is_refused_in_one_line(stub, tmp_path):
     assert run["config"]["seed"] == 0
 
 
-@needs_stub
 def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
     file = tmp_path / "generator.safetensors"
     file.write_bytes(b"weights")
@@ -293,7 +288,7 @@ def test_the_best_of_a_cell_is_the_best_of_its_protocol(stub, tmp_path):
     assert filed == [(f"generator-{group}", is_best) for group, is_best in zip("aaaab", [1, 1, 0, 1, 1], strict=True)]
 
 
-@needs_stub
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_mid_run_loses_nothing(stub, configure, tmp_path, monkeypatch, caplog):
     """Killed at the first of two evaluations, and back when the run is over: `wandb sync` uploads the whole history."""
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "2")
@@ -325,7 +320,6 @@ def test_a_server_that_is_killed_in_mid_run_loses_nothing(stub, configure, tmp_p
     assert [name for name in run["files"] if "samples" in name]
 
 
-@needs_stub
 @pytest.mark.parametrize("where", ["environment", "netrc"])
 def test_no_api_key_is_in_what_a_run_leaves_or_sends(stub, configure, offline, monkeypatch, where):
     """In no file of the run, of its report or of W&B's, and in nothing that the server gets but the authorization."""

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -19,19 +16,8 @@ from gan.errors import InputError, find_reason
 from gan.gan import GAN
 from gan.run.generator import load_generator
 from gan.run.outputs import get_objectives
-from tests.conftest import NARROW, ROOT
-
-
-def command(*arguments, script: str = "train.py", cwd=ROOT, env: dict[str, str] | None = None):
-    return subprocess.run(
-        [sys.executable, ROOT / script, *arguments],
-        cwd=cwd,
-        env=os.environ | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
+from tests.helpers import NARROW, TINY, run_command
+from tests.processes import run_forked
 
 DIAGONAL = [*((model, "rpgan") for model in NARROW), *(("dcgan", loss) for loss in ("bce", "lsgan", "wgan", "wgan_gp"))]
 
@@ -154,7 +140,7 @@ def test_bad_input_is_refused_before_training(configure, monkeypatch, overrides,
 def test_bad_input_on_the_command_line_shows_no_traceback(arguments, shown, tmp_path):
     if arguments == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = command(*arguments, "logger=none", "model=dcgan", f"hydra.run.dir={tmp_path}")
+    done = run_forked(*arguments, "logger=none", "model=dcgan", f"hydra.run.dir={tmp_path}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for text in shown:
@@ -163,9 +149,22 @@ def test_bad_input_on_the_command_line_shows_no_traceback(arguments, shown, tmp_
         assert done.stderr == "error: n_critic=0: must be at least 1\n"
 
 
+def test_a_whole_run_as_a_user_starts_it(tmp_path):
+    """In an interpreter of its own: trained, scored, shown, and filed as an offline run of W&B."""
+    done = run_command(*TINY, f"hydra.run.dir={tmp_path}/run", env={"WANDB_MODE": "offline"})
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["scores"]
+    assert re.search(rf"│ FID 200 +│ +{scores['fid_200']:.2f} │", done.stdout), done.stdout
+    assert "wandb sync" in done.stdout
+    assert load_generator(tmp_path / "run").num_classes == 10
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert steps == [10, 20]
+
+
+@pytest.mark.slow
 def test_a_multirun_trains_each_cell_in_a_folder_of_its_own(tmp_path):
     small = ["trainer=cpu", "trainer.max_steps=2", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
-    done = command("-m", "model=mlp,dcgan", "loss=bce,hinge", *small)
+    done = run_forked("-m", "model=mlp,dcgan", "loss=bce,hinge", *small)
     assert done.returncode == 0, done.stderr
     folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
     assert folders == [
@@ -178,7 +177,7 @@ def test_a_multirun_trains_each_cell_in_a_folder_of_its_own(tmp_path):
 
 
 def test_help_names_the_groups_and_their_options():
-    done = command("--help")
+    done = run_forked("--help")
     assert done.returncode == 0
     for text in (
         "model: assignment, dcgan, infogan, mlp, projection, r3gan, resnet_gp, sngan",
@@ -188,6 +187,7 @@ def test_help_names_the_groups_and_their_options():
         assert text in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_floors_own_number_of_images(configure, tmp_path, capsys):
     words = ["metrics=classifier", "metrics.n_fakes=1200", "objective=fid_1200", "metrics.reference=train"]
     train.train(configure(*words, "trainer.max_steps=2", *NARROW["mlp"], "model=mlp"))

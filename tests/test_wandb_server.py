@@ -13,7 +13,7 @@ from gan import tracking
 from gan.errors import InputError
 from gan.system import wandb_server
 from gan.system.wandb_server import choose_mode, require_name
-from tests.stub import KEY, needs_stub
+from tests.stub import KEY
 
 
 @pytest.fixture
@@ -59,7 +59,6 @@ def test_without_an_account_a_run_is_offline(offline):
         choose_mode("online")
 
 
-@needs_stub
 def test_with_an_account_it_is_online(stub, tmp_path, monkeypatch):
     assert choose_mode(None) == choose_mode("online") == choose_mode("run") == "online"
     wandb.teardown()

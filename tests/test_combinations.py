@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gan.errors import InputError, find_reason
 from gan.gan import GAN
 from gan.run.build import build_gan
-from tests.conftest import NARROW, ROOT
+from tests.helpers import NARROW, ROOT
 
 MODELS, LOSSES = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "loss"))
 SHAPES = {"28 px grey": (1, 28), "32 px colour": (3, 32)}

@@ -20,8 +20,8 @@ from gan.run.config import prepare_config
 from gan.run.generator import load_generator
 from gan.run.untrusted import MOVED, load_plain
 from scripts.evaluate import load_config
-from tests.conftest import FEW_FAKES, NARROW, ROOT
-from tests.test_train import command
+from tests.helpers import FEW_FAKES, NARROW, ROOT
+from tests.processes import run_forked
 
 HOLES = (  # reached by a library, by an allowed module's imports, or by what allowed classes inherit
     "torch.load",
@@ -183,7 +183,7 @@ def test_the_commands_refuse_in_one_line(finished, calls, tmp_path):
     (finished / "config.yaml").write_text(yaml.safe_dump(config | {"data": calls[0]}))
     (finished / "generator.yaml").write_text(yaml.safe_dump(recipe | {"generator": calls[1]}))
     for script in ("evaluate", "generate"):
-        done = command("--run", str(finished), script=f"scripts/{script}.py", cwd=tmp_path)
+        done = run_forked("--run", str(finished), script=f"scripts/{script}.py", cwd=tmp_path)
         assert done.returncode != 0
         assert f"{calls[script == 'generate']['_target_']}: this import path is not" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
@@ -200,7 +200,7 @@ def test_checkpoints_are_read_as_weights(finished, marker, tmp_path):
 
 def test_resuming_runs_nothing_of_a_checkpoint(marker, tmp_path):
     words = ["trainer=cpu", "logger=none", "metrics=none", *NARROW["dcgan"], f"ckpt_path={tmp_path}/evil.ckpt"]
-    done = command(*words, f"hydra.run.dir={tmp_path}/run")
+    done = run_forked(*words, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
     assert not marker.exists()
 
@@ -209,7 +209,7 @@ def test_a_sweep_servers_parameters_run_nothing(calls, tmp_path):
     """Among them Hydra's option that unpickles a file."""
     chosen = {f"+loss.{name}".replace("+loss._", "loss._"): value for name, value in calls[0].items()}
     fixed = ["trainer=cpu", "logger=none", f"hydra.run.dir={tmp_path}/run"]
-    done = command(*fixed, json.dumps(chosen), script="scripts/sweep_run.py", cwd=tmp_path)
+    done = run_forked(*fixed, json.dumps(chosen), script="scripts/sweep_run.py", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: loss._target_=torch.load: this import path is not")
     assert "Traceback" not in done.stderr

@@ -29,13 +29,10 @@ from gan.launch.swept_keys import require_effects
 from gan.launch.swept_run import select_overrides
 from gan.launch.wandb_agent import translate_parameter, translate_parameters, translate_sweep
 from gan.run.command_line import quote_value
-from tests.conftest import FEW_FAKES, NARROW, ROOT
-from tests.test_train import command
+from tests.helpers import NARROW, ROOT, SHORT, create_sweep, wait_until, wandb_environment, write_sweep
+from tests.processes import run_forked
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
-SHORT = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10", *FEW_FAKES]
-TINY = ["model=mlp", *NARROW["mlp"], *SHORT]
-needs_server = pytest.mark.skipif("WANDB_BASE_URL" not in os.environ, reason="needs a W&B server at WANDB_BASE_URL")
 
 
 def read(path: Path) -> dict:
@@ -103,9 +100,9 @@ class TestFiles:
             {word: [word] for word in fixed} | words, composed, groups=composed(fixed).hydra.runtime.choices
         )
 
-    @needs_server
+    @pytest.mark.server
     def test_the_cli_accepts_it(self, server, path):
-        assert created(path)
+        assert create_sweep(path)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +181,7 @@ def test_a_multirun_with_a_dead_key_ends_before_its_first_run(tmp_path):
     """A recipe's own callbacks, which time the runs, come after the check."""
     words = ["-m", "data_dir=a,b", "logger=none", f"hydra.sweep.dir={tmp_path}"]
     for recipe in ([], ["hydra/callbacks=forecast"]):
-        done = command(*words, *recipe, script="train.py")
+        done = run_forked(*words, *recipe, script="train.py")
         assert done.returncode == 1
         assert done.stderr.startswith("error: data_dir: changes nothing: ")
         assert not list(tmp_path.glob("*"))
@@ -272,10 +269,11 @@ def test_a_search_keeps_its_metric_and_hyperbands_eta():
     assert words[-2:] == ["optimizer.lr=choice(1,2)", "n_critic=range(1,4)"]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_without_a_server(tmp_path):
     """The loss sweep, cut down to two losses and a seed, by the command that it prints."""
     small = ["loss=bce,hinge", "seed=0", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
-    done = command("sweeps/loss.yaml", "--run", *small, script="scripts/sweep_local.py")
+    done = run_forked("sweeps/loss.yaml", "--run", *small, script="scripts/sweep_local.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("python train.py -m experiment=quickstart discriminator_norm=layer loss=bce,hinge")
     assert sorted(path.name for path in tmp_path.glob("[0-9]*")) == [
@@ -284,35 +282,27 @@ def test_a_sweep_runs_without_a_server(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_search_runs_without_a_server_as_a_study(tmp_path):
     small = ["hydra.sweeper.n_trials=2", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
-    done = command("sweeps/hyperband.yaml", "--run", *small, script="scripts/sweep_local.py")
+    done = run_forked("sweeps/hyperband.yaml", "--run", *small, script="scripts/sweep_local.py")
     assert done.returncode == 0, done.stderr
     assert "study hyperband: 2 trials" in done.stdout
     assert "best: trial" in done.stdout
     assert len(list(tmp_path.glob("[0-9]*/metrics.json"))) == 2
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "WANDB_ERROR_REPORTING": "false",
-    }
-
-
-def created(path: Path) -> str:
-    """Create a sweep by the real CLI and return its path, entity/project/id."""
-    words = [Path(sys.executable).with_name("wandb"), "sweep", path]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=120)
-    found = re.search(r"wandb agent (\S+)", done.stdout + done.stderr)
-    assert found, done.stderr
-    return found[1]
-
-
 def agent(sweep: str, folder: Path, *arguments: str) -> subprocess.Popen:
     words = [Path(sys.executable).with_name("wandb"), "agent", *arguments, sweep]
     log = (folder / f"agent-{time.monotonic_ns()}.log").open("w")
-    return subprocess.Popen(words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    return subprocess.Popen(
+        words, cwd=folder, env=wandb_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    )
+
+
+def find_histories(folder: Path) -> list[Path]:
+    """Return the histories of the runs that have been scored."""
+    return list(folder.glob("outputs/*/*/history.jsonl"))
 
 
 def signalled(number: int, folder: Path, *words: str) -> None:
@@ -326,18 +316,6 @@ def signalled(number: int, folder: Path, *words: str) -> None:
     assert found
     for pid in found:
         os.kill(pid, number)
-
-
-def small(tmp_path: Path, project: str, parameters: dict, *fixed: str, **options) -> Path:
-    """Write a sweep file for runs of seconds; scripts and configs are the repository's."""
-    for name in ("train.py", "conf", "scripts", "gan"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    sweep = {"program": "scripts/sweep_run.py", "project": project, "method": "grid", "parameters": parameters}
-    sweep["metric"] = {"name": "fid_200_best", "goal": "minimize"}
-    sweep["command"] = ["${env}", "${interpreter}", "${program}", *TINY, *fixed, "${args_json}"]
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(sweep | options))
-    return path
 
 
 @pytest.fixture
@@ -371,17 +349,11 @@ def models(run) -> list[tuple[str, list[str]]]:
     return [(part.name.split(":")[0], part.aliases) for part in run.logged_artifacts() if part.type == "model"]
 
 
-def waited(condition, seconds: float = 120):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(1)
-    return found
-
-
-@needs_server
+@pytest.mark.server
 def test_two_agents_finish_a_grid_and_every_run_reads_back(server, tmp_path):
-    sweep = created(small(tmp_path, "test-grid", {"loss": {"values": ["bce", "hinge"]}, "seed": {"values": [0, 1]}}))
+    sweep = create_sweep(
+        write_sweep(tmp_path, "test-grid", {"loss": {"values": ["bce", "hinge"]}, "seed": {"values": [0, 1]}})
+    )
     for process in [agent(sweep, tmp_path), agent(sweep, tmp_path)]:
         assert process.wait(300) == 0
     runs = list(wandb.Api().sweep(sweep).runs)
@@ -408,17 +380,17 @@ def test_two_agents_finish_a_grid_and_every_run_reads_back(server, tmp_path):
     assert cells == set(itertools.product(("bce", "hinge"), (0, 1)))
 
 
-@needs_server
+@pytest.mark.server
 def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(server, tmp_path):
     """SIGTERM to one process, as an agent sends it for early termination."""
     parameters = {"seed": {"values": [0, 1]}, "trainer.max_steps": {"value": 1_000_000}}
-    sweep = created(small(tmp_path, "test-stop", parameters, "trainer.log_every_n_steps=10"))
+    sweep = create_sweep(write_sweep(tmp_path, "test-stop", parameters, "trainer.log_every_n_steps=10"))
     process = agent(sweep, tmp_path)
     for stopped in (1, 2):
-        histories = waited(lambda n=stopped: len(h := list(tmp_path.glob("outputs/*/*/history.jsonl"))) == n and h)
+        histories = wait_until(lambda n=stopped: len(h := find_histories(tmp_path)) == n and h, "its first score")
         newest = max(histories, key=lambda path: path.stat().st_mtime)
         signalled(signal.SIGTERM, tmp_path, f"seed={stopped - 1}", "trainer.max_steps=1000000")
-        waited(lambda path=newest: (path.parent / "metrics.json").is_file(), 60)
+        wait_until((newest.parent / "metrics.json").is_file, "its last scores", 60)
     assert process.wait(120) == 0
     for run in wandb.Api().sweep(sweep).runs:
         assert run.state == "finished"
@@ -427,14 +399,14 @@ def test_a_run_that_is_stopped_ends_in_good_order_and_the_sweep_goes_on(server, 
         assert (tmp_path / "outputs" / run.config["choices"]["group"] / run.id / "checkpoints" / "last.ckpt").is_file()
 
 
-@needs_server
+@pytest.mark.server
 def test_failed_and_diverged_runs_end_in_their_states_and_the_sweep_goes_on(server, tmp_path):
     """A learning rate of 1e30 diverges, and a loss that is not there fails."""
     (tmp_path / "own" / "conf" / "loss").mkdir(parents=True)
     (tmp_path / "own" / "conf" / "loss" / "broken.yaml").write_text("_target_: gan.losses.Nothing\n")
     parameters = {"loss": {"values": ["broken", "bce"]}, "optimizer.lr": {"values": [1.0e30, 2.0e-4]}}
     search = "hydra.searchpath=[file://" + str(tmp_path / "own" / "conf") + "]"
-    sweep = created(small(tmp_path, "test-states", parameters, search, "trainer.log_every_n_steps=5"))
+    sweep = create_sweep(write_sweep(tmp_path, "test-states", parameters, search, "trainer.log_every_n_steps=5"))
     assert agent(sweep, tmp_path).wait(300) == 0
     runs = list(wandb.Api().sweep(sweep).runs)
     states = sorted((str(run.config.get("loss")), float(run.config["optimizer.lr"]), run.state) for run in runs)
@@ -448,25 +420,26 @@ def test_failed_and_diverged_runs_end_in_their_states_and_the_sweep_goes_on(serv
     assert diverged.summary["diverged"]
 
 
-@needs_server
+@pytest.mark.server
 def test_a_run_killed_at_once_counts_as_crashed_and_the_next_one_runs(server, tmp_path):
-    sweep = created(small(tmp_path, "test-kill", {"trainer.max_steps": {"values": [1_000_000, 20]}}))
+    sweep = create_sweep(write_sweep(tmp_path, "test-kill", {"trainer.max_steps": {"values": [1_000_000, 20]}}))
     process = agent(sweep, tmp_path)
-    waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
+    wait_until(lambda: find_histories(tmp_path), "its first score")
     signalled(signal.SIGKILL, tmp_path, "trainer.max_steps=1000000")
     assert process.wait(120) == 0
     states = {run.config["trainer.max_steps"]: run.state for run in wandb.Api().sweep(sweep).runs}
     assert states == {1_000_000: "crashed", 20: "finished"}
 
 
-@needs_server
+@pytest.mark.server
+@pytest.mark.timeout(900)
 def test_hyperband_stops_poor_runs_which_end_in_good_order(server, tmp_path):
     """Two runs with a useful learning rate set the bar for a third that learns nothing."""
     rates = {"values": [1.0e-3, 9.0e-4, 1.0e-9]}
     budget = ["trainer.max_steps=1000000", "+trainer.max_time=00:00:00:40", "trainer.val_check_interval=100"]
     rules = {"metric": {"name": "fid_200", "goal": "minimize"}}
     rules["early_terminate"] = {"type": "hyperband", "min_iter": 2, "eta": 2}
-    sweep = created(small(tmp_path, "test-hyperband", {"optimizer.lr": rates}, *budget, **rules))
+    sweep = create_sweep(write_sweep(tmp_path, "test-hyperband", {"optimizer.lr": rates}, *budget, **rules))
     assert agent(sweep, tmp_path).wait(500) == 0
     runs = {float(run.config["optimizer.lr"]): run for run in wandb.Api().sweep(sweep).runs}
     (log,) = tmp_path.glob("agent-*.log")
@@ -482,15 +455,17 @@ def test_hyperband_stops_poor_runs_which_end_in_good_order(server, tmp_path):
         assert own[name] == stopped.summary[name]
 
 
-@needs_server
+@pytest.mark.server
 def test_a_preempted_run_is_started_again_and_goes_on_where_it_was(server, tmp_path):
     """SIGUSR2, as a cluster sends it before it takes a machine away."""
     budget = {"trainer.max_steps": {"value": 3000}, "seed": {"values": [0]}}
-    sweep = created(small(tmp_path, "test-preempt", budget, "trainer.val_check_interval=500"))
+    sweep = create_sweep(write_sweep(tmp_path, "test-preempt", budget, "trainer.val_check_interval=500"))
     process = agent(sweep, tmp_path)
-    (history,) = waited(lambda: list(tmp_path.glob("outputs/*/*/history.jsonl")))
+    (history,) = wait_until(lambda: find_histories(tmp_path), "its first score")
     signalled(signal.SIGUSR2, tmp_path, "trainer.max_steps=3000")
-    waited(lambda: "preempted at step" in "".join(log.read_text() for log in tmp_path.glob("agent-*.log")))
+    wait_until(
+        lambda: "preempted at step" in "".join(log.read_text() for log in tmp_path.glob("agent-*.log")), "its end"
+    )
     assert process.wait(300) == 0
     (run,) = wandb.Api().sweep(sweep).runs
     assert (run.state, run.id) == ("finished", history.parent.name)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,15 +19,10 @@ import yaml
 from safetensors.torch import load_file
 
 from gan.search.storage import open_storage
-from tests.conftest import FEW_FAKES, NARROW, ROOT
-from tests.test_sweeps import created, needs_server, small
+from tests.helpers import ROOT, TINY, create_sweep, wait_until, write_sweep
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("sbatch") or subprocess.run(["sinfo"], capture_output=True).returncode != 0,
-    reason="needs a Slurm cluster that sbatch can reach",
-)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 
-TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", *FEW_FAKES, "trainer.max_steps=20", "trainer.val_check_interval=10"]
 SLURM = ["hydra.launcher.mem_gb=2", "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=0"]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 
@@ -48,13 +42,6 @@ def finished(process: subprocess.Popen, timeout: float = 300) -> str:
 
 def job_of(run: Path) -> str:
     return yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text())["hydra"]["job"]["id"]
-
-
-def until(condition, what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.2)
 
 
 def scores(run: Path) -> dict[str, float]:
@@ -92,7 +79,7 @@ def test_an_array_over_losses(tmp_path):
         assert len(wandb_ids(run)) == 1
     for run, line in zip(runs, text.splitlines()[-4:], strict=True):
         assert line == f"run {run.name[0]}  loss={run.name.split('-')[3]}  {scores(run)['fid_200']:.2f}"
-    until(lambda: not in_queue(array), "Slurm's own end of the jobs")
+    wait_until(lambda: not in_queue(array), "Slurm's own end of the jobs")
     shutil.rmtree(runs[3])  # as if its job had yet to start
     words = [sys.executable, str(ROOT / "scripts" / "sweep_state.py"), str(folder), "--csv", str(tmp_path / "all.csv")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -109,7 +96,7 @@ def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
     folder = tmp_path / "sweep"
     long = ["trainer.max_steps=4000", "trainer.val_check_interval=400"]
     process = start(folder, "seed=0", "logger.name=interrupted,alone", *long)
-    until(lambda: len(list(folder.glob("[01]-*/checkpoints/last.ckpt"))) == 2, "both runs' first scores")
+    wait_until(lambda: len(list(folder.glob("[01]-*/checkpoints/last.ckpt"))) == 2, "both runs' first scores")
     run, alone = sorted(folder.glob("[01]-*"))
     job = job_of(run)
     last, logs = run / "checkpoints" / "last.ckpt", folder / ".submitit" / job
@@ -124,9 +111,9 @@ def test_a_run_interrupted_three_times_ends_as_one_left_alone(tmp_path):
         else:
             (pid,) = tasks(job)
             os.kill(pid, signal.SIGKILL)
-        until(lambda known=known: starts() == known + 1, "the next start")
+        wait_until(lambda known=known: starts() == known + 1, "the next start")
         seen = last.stat().st_mtime_ns
-        until(lambda seen=seen: last.stat().st_mtime_ns > seen, "a step further")
+        wait_until(lambda seen=seen: last.stat().st_mtime_ns > seen, "a step further")
     finished(process)
     assert scores(run)["generator_steps"] == 4000
     ours, theirs = (load_file(path / "generator.safetensors") for path in (run, alone))
@@ -154,11 +141,11 @@ def test_a_run_over_two_processes_on_one_machine_and_on_two(tmp_path):
         torch.testing.assert_close(one[name], two[name])
 
 
-@needs_server
+@pytest.mark.server
 def test_agents_in_an_array_finish_a_sweep_though_one_is_requeued(tmp_path):
     """Each with a GPU of its own; the requeued one's run goes on where it was, in the same W&B run."""
     budget = {"trainer.max_steps": {"value": 3000}, "seed": {"values": [0, 1, 2]}}
-    sweep = created(small(tmp_path, "test-slurm-agents", budget, "trainer.val_check_interval=500"))
+    sweep = create_sweep(write_sweep(tmp_path, "test-slurm-agents", budget, "trainer.val_check_interval=500"))
     limits = ["cpus_per_task=1", "mem_gb=2", "gpus_per_node=1"]
     words = [sys.executable, str(ROOT / "scripts" / "slurm_agents.py"), sweep, "--agents", "2", *limits]
     done = subprocess.run(
@@ -168,9 +155,9 @@ def test_agents_in_an_array_finish_a_sweep_though_one_is_requeued(tmp_path):
     job = re.match(r"Slurm job (\d+): 2 agents; logs in ", done.stdout)[1]
     shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
     assert "TresPerNode=gres:gpu:1" in shown
-    until(lambda: len(list(tmp_path.glob("outputs/*/*/history.jsonl"))) == 2, "both agents' first scores")
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/history.jsonl"))) == 2, "both agents' first scores")
     subprocess.run(["scontrol", "requeue", f"{job}_0"], check=True)
-    until(lambda: not in_queue(job), "the end of the agents", 300)
+    wait_until(lambda: not in_queue(job), "the end of the agents", 300)
     runs = list(wandb.Api().sweep(sweep).runs)
     logs = "".join(path.read_text() for path in tmp_path.glob("multirun/agents-*/*.log"))
     assert [run.state for run in runs] == ["finished"] * 3, logs

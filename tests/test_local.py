@@ -5,15 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import FEW_FAKES, NARROW, ROOT
+from tests.helpers import ROOT, TINY, wait_until
+from tests.processes import run_forked
 
-TINY = ["model=mlp", *NARROW["mlp"], "trainer=cpu", *FEW_FAKES, "trainer.max_steps=20", "trainer.val_check_interval=10"]
+pytestmark = pytest.mark.slow
+
 OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 OWN = """
 import os, time
@@ -32,8 +33,11 @@ def dying():
     os.kill(os.getpid(), 9)
 
 def waiting():
-    "Until three other runs have ended."
+    "Until three other runs have ended, at most two minutes."
+    deadline = time.monotonic() + 120
     while len(list(Path(os.environ["SWEEP"]).glob("*/metrics.json"))) < 3:
+        if time.monotonic() > deadline:
+            raise TimeoutError("three other runs have not ended")
         time.sleep(0.2)
     from gan.losses import BCE
     return BCE()
@@ -74,8 +78,7 @@ def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path
         (run,) = (tmp_path / "sweep").glob(f"{number}-*/metrics.json")
         loss = run.parent.name.split("-")[3]
         assert end == f"loss={loss}  {json.loads(run.read_text())['scores']['fid_200']:.2f}"
-    state = subprocess.run([sys.executable, ROOT / "scripts" / "sweep_state.py", tmp_path / "sweep"], **OUTPUT)
-    assert "4 of 5 have ended" in state.stdout
+    assert "4 of 5 have ended" in run_forked(f"{tmp_path}/sweep", script="scripts/sweep_state.py").stdout
 
 
 def test_a_process_may_be_faster_than_the_command_that_starts_it(tmp_path):
@@ -98,9 +101,13 @@ def test_a_process_that_ends_to_be_started_again_is(tmp_path):
 def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
     process = start(tmp_path, "seed=0,1,2", "trainer.max_steps=1000000", launcher=launcher)
     running = {"basic": 1, "local": 2}[launcher]
+
+    def saved() -> bool:
+        assert process.poll() is None, process.stdout.read()
+        return len(list(tmp_path.glob("sweep/[0-9]-*/checkpoints/last.ckpt"))) == running
+
     try:
-        while len(list(tmp_path.glob("sweep/[0-9]-*/checkpoints/last.ckpt"))) < running:
-            assert process.poll() is None
+        wait_until(saved, "the first checkpoints")
         process.send_signal(signal.SIGINT)
         text, _ = process.communicate(timeout=30)
     finally:
@@ -110,8 +117,8 @@ def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
     assert text.splitlines()[-1].startswith("stopped: ")
     assert len(list(tmp_path.glob("sweep/[0-9]-*"))) == running
     for job in tmp_path.glob("sweep/.submitit/*/*_submitted.pkl"):
-        while Path(f"/proc/{job.name.partition('_')[0]}").exists():
-            time.sleep(0.1)
+        own = Path("/proc", job.name.partition("_")[0])
+        wait_until(lambda own=own: not own.exists(), "the end of a run's process")
     for run in tmp_path.glob("sweep/[0-9]-*"):
         scored = json.loads((run / "history.jsonl").read_text().splitlines()[-1])["step"]
         assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] >= scored

@@ -1,0 +1,122 @@
+"""What several test files use: paths, small settings, commands, waiting, W&B sweeps, a scores' protocol, networks."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from torch import Tensor, nn
+
+from gan.data.datasets import MNIST5k
+from gan.data.pixels import to_float
+from gan.models import assignment, dcgan, infogan, mlp, projection, r3gan, resnet, resnet_gp, sngan
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_steps=20", "trainer.val_check_interval=20"]
+FEW_FAKES = ["metrics.n_fakes=200", "objective=fid_200"]
+
+WIDTH = ["model.generator.width=8", "model.discriminator.width=8"]
+NARROW = {  # overrides, for each model of conf/model
+    "mlp": ["model.generator.hidden=[32]", "model.discriminator.hidden=[32]"],
+    "assignment": ["model.generator.hidden=[16,32]", "model.discriminator.width=32"],
+    "dcgan": WIDTH,
+    "infogan": [*WIDTH, "model.generator.hidden=32", "model.discriminator.hidden=32"],
+    "sngan": WIDTH,
+    "projection": WIDTH,
+    "resnet_gp": WIDTH,
+    "r3gan": WIDTH,
+}
+SHORT = ["trainer=cpu", "trainer.max_steps=20", "trainer.val_check_interval=10", *FEW_FAKES]
+TINY = ["model=mlp", *NARROW["mlp"], *SHORT]  # a run of a second, scored twice
+
+OF_WIDTH_8 = {"width": 8}
+NETWORKS = {  # model: generator's module and arguments, discriminator's
+    "mlp": (mlp, {"hidden": [16, 32]}, mlp, {"hidden": [32, 16]}),
+    "assignment": (assignment, {"hidden": [16, 32]}, assignment, OF_WIDTH_8),
+    "dcgan": (dcgan, OF_WIDTH_8, dcgan, OF_WIDTH_8),
+    "infogan": (infogan, OF_WIDTH_8 | {"hidden": 16}, infogan, OF_WIDTH_8 | {"hidden": 16}),
+    "sngan": (resnet, OF_WIDTH_8, sngan, OF_WIDTH_8),
+    "projection": (resnet, OF_WIDTH_8, projection, OF_WIDTH_8),
+    "resnet_gp": (resnet, OF_WIDTH_8, resnet_gp, OF_WIDTH_8),
+    "r3gan": (r3gan, OF_WIDTH_8, r3gan, OF_WIDTH_8),
+}
+each_model = pytest.mark.parametrize("model", NETWORKS)
+
+PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}
+PROTOCOL |= {"n_fakes": 10_000, "n_reals": 1000, "reference": "test", "reals_sha256": "a" * 64, "kid": "100 subsets"}
+PROTOCOL |= {"neighbours": 5, "generator": "ema", "z_seed": 0}
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+    """Call a condition until its result is true, and return that; fail when the seconds are over."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
+    return found
+
+
+def run_command(
+    *words: str, script: str = "train.py", cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python SCRIPT WORDS` in a new interpreter, with variables added to the environment."""
+    return subprocess.run(
+        [sys.executable, ROOT / script, *words],
+        cwd=cwd,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def wandb_environment() -> dict[str, str]:
+    """Return the environment of W&B's commands, which start the `python` that is first on PATH."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "WANDB_ERROR_REPORTING": "false"}
+
+
+def write_sweep(tmp_path: Path, project: str, parameters: dict, *fixed: str, **options: Any) -> Path:
+    """Write a sweep file for runs of seconds beside links to the repository's scripts and configs."""
+    for name in ("train.py", "conf", "scripts", "gan"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    sweep = {"program": "scripts/sweep_run.py", "project": project, "method": "grid", "parameters": parameters}
+    sweep["metric"] = {"name": "fid_200_best", "goal": "minimize"}
+    sweep["command"] = ["${env}", "${interpreter}", "${program}", *TINY, *fixed, "${args_json}"]
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep | options))
+    return path
+
+
+def create_sweep(path: Path) -> str:
+    """Create a sweep by W&B's own command and return its path, entity/project/id."""
+    words = [Path(sys.executable).with_name("wandb"), "sweep", path]
+    done = subprocess.run(words, capture_output=True, text=True, env=wandb_environment(), timeout=120)
+    found = re.search(r"wandb agent (\S+)", done.stdout + done.stderr)
+    assert found, done.stderr
+    return found[1]
+
+
+def load_digits() -> MNIST5k:
+    """Return mnist_5k, ready to be used."""
+    digits = MNIST5k(channels=1, image_size=28, batch_size=64)
+    digits.setup()
+    return digits
+
+
+class RealDigits(nn.Module):
+    """A generator of real digits, which z picks out of the training split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.z_dim = 2
+        self.images = to_float(load_digits().splits["train"].images)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return self.images[labels * 400 + z.abs().sum(1).mul(1000).long() % 400]
