@@ -65,7 +65,7 @@ def run(configure, *overrides, number=0, step=-1, hook=None):
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_a_preempted_run_saves_its_last_step_and_ends_as_if_left_alone(configure, tmp_path, number):
-    with pytest.raises(Preempted, match=r"preempted at step 14; ckpt_path=.*last.ckpt goes on") as caught:
+    with pytest.raises(Preempted, match=r"preempted at step 14; ckpt_path=.*last.ckpt resumes there") as caught:
         run(configure, number=number, step=13)
     assert find_reason(caught.value) == str(caught.value)
     assert not (tmp_path / "run" / "metrics.json").exists()
