@@ -32,6 +32,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a Slurm cluster that sbatch can reach")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that no worker is left alone with them in the end."""
+    items.sort(key=lambda item: not (item.get_closest_marker("slurm") or item.get_closest_marker("server")))
+
+
 @cache
 def has_slurm() -> bool:
     return bool(shutil.which("sbatch")) and subprocess.run(["sinfo"], capture_output=True).returncode == 0

@@ -147,7 +147,7 @@ def test_a_parameter_of_one_value_is_drawn(search):
 def test_what_train_itself_reads_can_be_searched_and_a_look_leaves_hydras_config(search):
     names = ["seed", "n_critic", "ema_half_life_steps", "ema_ramp_up", "gradient_clip_val", "weight_clip"]
     before = HydraConfig.instance().cfg
-    _, changed = search(*(f"{name}=choice(1,2)" for name in names), "conditional=choice(true,false)").setting({})
+    _, changed = search(*(f"{name}=choice(1,2)" for name in names), "conditional=choice(true,false)").get_setting({})
     assert changed.keys() == {*names, "conditional"}
     assert HydraConfig.instance().cfg is before
 

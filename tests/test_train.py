@@ -98,7 +98,7 @@ def test_the_best_score_survives_a_resume():
     [
         (["n_critic=0"], r"n_critic=0: must be at least 1"),
         (["data.batch_size=5000"], r"data\.batch_size=5000: .* there are 4,000"),
-        (["data.image_size=30"], r"data\.image_size=30: this model makes .*28, 32"),
+        (["data.image_size=30"], r"data\.image_size=30: this model needs .*28, 32"),
         (["loss=wgan_gp", "discriminator_norm=batch"], r"norm=batch: a penalty .*norm=layer"),
         (["loss=wgan_gp", "penalty=none"], r"penalty=none: a Wasserstein loss needs"),
         (["loss=wgan", "weight_clip=null"], r"penalty=none: a Wasserstein loss needs"),

@@ -12,6 +12,9 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from gan.errors import ProcessDied
 
+# Variable by which processes share a service of W&B's. A run has its own: a shared one holds the id of a run that was
+# killed, and refuses it when the run is started again.
+WANDB_SERVICE = "WANDB_SERVICE"
 STOP = threading.Event()  # once it is set, threads that wait for jobs raise KeyboardInterrupt
 
 

@@ -17,7 +17,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
 
-from gan.launch.jobs import STOP, exit_now, fail_job, run_in_threads
+from gan.launch.jobs import STOP, WANDB_SERVICE, exit_now, fail_job, run_in_threads
 from gan.run.display import name_by_overrides, print_result
 
 POLL_S = 0.2  # between looks at a process
@@ -46,6 +46,7 @@ class MachineLauncher(LocalLauncher):
 
     def __call__(self, words: list[str], *job: Any, environment: dict[str, str], command_lock: str) -> JobReturn:
         os.environ |= environment  # before anything looks for GPUs
+        os.environ.pop(WANDB_SERVICE, None)
         atexit.register(exit_now)  # before anything of the run's, so that it comes last
         threading.Thread(target=preempt_after_command, args=(command_lock,), daemon=True).start()
         try:

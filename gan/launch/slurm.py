@@ -17,7 +17,7 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
 from gan.errors import Preempted
-from gan.launch.jobs import STOP, exit_now, fail_job
+from gan.launch.jobs import STOP, WANDB_SERVICE, exit_now, fail_job
 from gan.run.display import name_by_overrides, print_result
 
 SUBMITTING = threading.Lock()  # all threads share the environment, which a submission changes
@@ -65,7 +65,7 @@ class ClusterLauncher(SlurmLauncher):
         state = Singleton.get_state()
         numbered = enumerate(job_overrides, start=initial_job_idx)
         calls = [(list(words), "hydra.sweep.dir", number, str(number), state) for number, words in numbered]
-        with SUBMITTING, submitit.helpers.clean_env():  # the launcher may itself be a job
+        with SUBMITTING, submitit.helpers.clean_env(extra_names=[WANDB_SERVICE]):  # the launcher may itself be a job
             os.environ |= CLUSTER
             executor.update_parameters(**{k if k in shared else f"slurm_{k}": v for k, v in options.items()})
             jobs = executor.map_array(self, *zip(*calls, strict=True))
