@@ -200,7 +200,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
         "logger=none",
         PYTHONPATH=str(mine),
     )
-    text = finished(process, 400)
+    text = finished(process, 900)
     trials = optuna.load_study(study_name=made.study_name, storage=open_storage(f"{folder}/study.log")).trials
     assert len(trials) == 10, text  # the one that dies is tried three times
     states = {(t.params["loss"], t.params["optimizer.lr"]): t.state.name for t in trials}
