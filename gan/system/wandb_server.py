@@ -36,7 +36,7 @@ def choose_mode(mode: str | None) -> str:
     if mode in ("offline", "disabled"):
         return mode
     url = str(read_settings({"mode": mode} if mode else {}).base_url)
-    if not has_key():
+    if not has_api_key():
         if mode:
             raise InputError(f"WANDB_MODE=online: no API key is configured for {url}; run `wandb login`, {HINT}")
         return "offline"
@@ -56,7 +56,7 @@ def read_settings(options: dict[str, Any]) -> wandb.Settings:
         raise InputError(describe_refusal(error)) from error
 
 
-def has_key() -> bool:
+def has_api_key() -> bool:
     """Return whether an API key is configured; raise InputError for a malformed one."""
     try:
         return wandb.login(prompt=False, verify=False)
