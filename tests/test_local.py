@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import ROOT, TINY, wait_until
+from tests.helpers import ROOT, TINY, run_command, wait_until
 from tests.processes import run_forked
 
 pytestmark = pytest.mark.slow
@@ -94,6 +94,14 @@ def test_a_process_that_ends_to_be_started_again_is(tmp_path):
     process = start(tmp_path, "loss=again")
     text, _ = process.communicate(timeout=100)
     assert process.returncode == 0, text
+    assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1
+
+
+def test_a_run_does_not_use_the_wandb_service_of_the_command(tmp_path):
+    env = {"WANDB_SERVICE": "3-1-unix-/nowhere/socket", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    words = ["-m", "hydra/launcher=local", *TINY, "logger=wandb", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = run_command(*words, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1
 
 
