@@ -63,7 +63,7 @@ class Start(NamedTuple):
         return {CHANGES: {**self.before, **now}} if self.before or now else {}
 
 
-def find_start(cfg: DictConfig) -> Start:
+def prepare_start(cfg: DictConfig) -> Start:
     """Return where a run starts; remove the files of an earlier try that ended before its first checkpoint.
 
     Raises InputError for a folder with another run, for a file that is not a checkpoint, and for settings that a
