@@ -10,12 +10,14 @@ from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
 from gan.run.threads import choose_threads
+from gan.run.wandb_start import start_wandb
 from gan.system.signals import catch_signals
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Build data, GAN and trainer; fit and score; return the objective, inf if the run diverged."""
     notes = [choose_threads()]  # before torch is imported
+    start_wandb(cfg)
 
     from pytorch_lightning import seed_everything
 
