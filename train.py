@@ -57,13 +57,15 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
 def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`, and end in one line where it raises."""
-    from gan.run.ending import end_run
+    from gan.run.ending import end_run, free_memory
 
     catch_signals()
     try:
         return train(cfg)
     except Exception as error:
         end_run(error)
+    finally:
+        free_memory()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ class MNIST5k(ImageData):
         super().__init__(**options)
         self.cache_dir = cache_dir
 
+    def list_sources(self) -> list[Path]:
+        return []  # the installed package's
+
     def load(self) -> dict[str, Images]:
         images, labels = read_digits(self.cache_dir)
         images = convert_channels(resize_square(images, self.image_size), self.channels)
@@ -55,6 +58,14 @@ class Torchvision(ImageData):
         super().__init__(**options)
         self.dataset, self.root, self.cache_dir = dataset, Path(os.path.expanduser(root)), cache_dir
         self.kind = getattr(dataset, "func", dataset)
+
+    def list_sources(self) -> list[Path] | None:
+        """Return the files and folders of torchvision's own classes that have a folder, None for any other class."""
+        names = [name for name in (self.kind.__name__, getattr(self.kind, "base_folder", None)) if name]
+        paths = [path for name in names for path in sorted(Path(self.root, name).rglob("*"))]
+        is_known = self.kind.__module__.startswith("torchvision.")
+        is_whole = not any(path.is_symlink() and path.is_dir() for path in paths)  # rglob does not look into these
+        return paths if paths and is_known and is_whole else None
 
     def load(self) -> dict[str, Images]:
         pixels, labels = {}, {}
