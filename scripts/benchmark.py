@@ -1,7 +1,7 @@
 """Measure time and cost on this machine.
 
 python scripts/benchmark.py metrics             the parts of one evaluation of a run's samples
-python scripts/benchmark.py threads --turns 3   training next to other work, by the number of threads
+python scripts/benchmark.py threads --turns 3   training next to other work, also if it comes later, by threads
 python scripts/benchmark.py workers             idle time of the workers of a study, and of the stock sweeper
 python scripts/benchmark.py pruning --turns 3   images that a search with pruning uses, and the settings that it finds
 """
