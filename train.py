@@ -9,8 +9,8 @@ from gan import launch, search  # noqa: F401, both register plugins with Hydra
 from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
-from gan.run.threads import choose_threads
 from gan.system.signals import catch_signals
+from gan.system.threads import choose_threads
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -26,12 +26,12 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.run.config import prepare_config
     from gan.run.identity import identify_run, prepare_logger
     from gan.run.implied_choices import describe_implied_choices
-    from gan.run.resume import find_start
+    from gan.run.resume import prepare_start
     from gan.system.console import quiet
 
     quiet()
     cfg = prepare_logger(prepare_config(cfg))
-    start = find_start(cfg)
+    start = prepare_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     outputs.print_notes([*notes, data.summary, describe_implied_choices(cfg), start.note])

@@ -100,6 +100,7 @@ class ADA(Augment):
         self.target, self.ramp_images = target, ramp_images
         self.register_buffer("p", torch.zeros(()))
 
+    @torch.no_grad()
     def adapt(self, real_logits: Tensor) -> None:
         overfit = average_over_processes(real_logits.float().sign().mean()) - self.target
         self.p.add_(overfit.sign() * len(real_logits) * get_world_size() / self.ramp_images).clamp_(0, 1)

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gan.augment import Augment
 from gan.distributed import average_gradients, broadcast_buffers, gather_objects
-from gan.ema import build_ema
+from gan.ema import EMA
 from gan.errors import InputError
 from gan.losses import Loss, is_relativistic
 from gan.models.networks import Discriminator, Generator
@@ -25,8 +25,9 @@ class GAN(LightningModule):
     """A generator G and a discriminator D, trained against each other with a given loss.
 
     A step is one update of G after `n_critic` updates of D, each on new reals and fakes; Lightning's `global_step`
-    counts these steps. The networks are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as
-    `discriminator(images, labels)`, which returns logits (N,).
+    counts these steps. G is updated on the fakes of D's last update, or with `fresh_fakes` on new ones. The networks
+    are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as `discriminator(images, labels)`,
+    which returns logits (N,).
 
     `optimizer` maps "generator" and "discriminator" to a function that builds an optimizer of their parameters.
     `schedule` maps progress from 0 to 1 to a factor of the learning rate. `prior(n, z_dim)` draws z. `augment` is
@@ -49,6 +50,7 @@ class GAN(LightningModule):
         prior: Callable[..., Tensor] = normal,
         augment: Augment | None = None,
         n_critic: int = 1,
+        fresh_fakes: bool = False,
         ema_half_life_steps: float = 500,
         ema_ramp_up: float | None = 0.05,
         gradient_clip_val: float | None = None,
@@ -63,75 +65,95 @@ class GAN(LightningModule):
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
-        self.ema = build_ema(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
+        self.ema = EMA(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
         self.loss, self.augment = loss, augment or Augment()
         self.penalties = [(penalty, get_interval(penalty)) for penalty in penalties]
-        self.optimizer, self.schedule, self.prior, self.n_critic = optimizer, schedule, prior, n_critic
+        self.optimizer, self.schedule, self.prior = optimizer, schedule, prior
+        self.n_critic, self.fresh_fakes = n_critic, fresh_fakes
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
+        self.logs: dict[str, Tensor] = {}  # the latest losses and mean logits, on the device
         self.random_states: list[dict[str, Any]] = []  # by rank, from the checkpoint that is resumed
         self.last_random_state: dict[str, Any] | None = None  # at the end of training
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Update D `n_critic` times and G once, then the EMA and the learning rates; log losses and mean logits."""
+        """Update D `n_critic` times and G once, then the EMA and the learning rates."""
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
-        logs: dict[str, Tensor] = {}
+        first, last = self.global_step * self.n_critic, (self.global_step + 1) * self.n_critic - 1
         parts = zip(images.chunk(self.n_critic), labels.chunk(self.n_critic), strict=True)
-        for update, (real, real_labels) in enumerate(parts, start=self.global_step * self.n_critic):
-            logs |= self.discriminator_step(real, real_labels, update)
-        logs |= self.generator_step(real, real_labels)
-        self.ema.update_parameters(self.generator)
+        for update, (real, real_labels) in enumerate(parts, start=first):
+            with torch.set_grad_enabled(update == last and not self.fresh_fakes):
+                fake = self.sample(real_labels)
+            self.discriminator_step(real, fake, real_labels, update)
+        self.generator_step(real, self.sample(real_labels) if self.fresh_fakes else fake, real_labels)
+        self.ema.update(self.generator, self.global_step - 1)
         self.images_seen += len(images) * self.trainer.world_size
         for scheduler in self.lr_schedulers():
             scheduler.step()
-        self.log_dict(logs)
-        self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
+        if self.global_step % self.trainer.log_every_n_steps == 0:
+            self.log_dict(self.logs)
+            self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
 
-    def discriminator_step(self, real: Tensor, labels: Tensor, update: int) -> dict[str, Tensor]:
-        """Update D on reals (N, C, H, W) and on new fakes of the same labels (N,); return what to log.
+    def discriminator_step(self, real: Tensor, fake: Tensor, labels: Tensor, update: int) -> None:
+        """Update D on reals and fakes (N, C, H, W) of the same labels (N,).
 
         `update` counts D's updates from 0: a penalty with an `interval` of k acts on every k-th one, k times as strong
         (lazy regularization, Karras et al. 2020, appendix B).
         """
         _, optimizer = self.optimizers(use_pl_optimizer=False)  # so that global_step counts generator updates only
+        due = [(penalty, interval) for penalty, interval in self.penalties if update % interval == 0]
         with torch.no_grad():
-            real, fake = self.augment(real), self.augment(self.sample(labels))
+            real, fake = (self.augment(images.detach()) for images in (real, fake))
+        for images in (real, fake):
+            images.requires_grad_(bool(due))
         real_logits, fake_logits = self.judge(real, labels), self.judge(fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
-        due = [(penalty, interval) for penalty, interval in self.penalties if update % interval == 0]
         if due:
-            inputs = self.discriminator, real.float(), fake.float(), labels
+            inputs = self.reuse_logits({real: real_logits, fake: fake_logits}), real.float(), fake.float(), labels
             logs["penalty"] = sum(interval * penalty(*inputs) for penalty, interval in due)
             loss = loss + logs["penalty"]
-        self.update(optimizer, self.discriminator, loss)
+        self.update(optimizer, loss)
         if self.weight_clip is not None:
             with torch.no_grad():
                 for parameter in self.discriminator.parameters():
                     parameter.clamp_(-self.weight_clip, self.weight_clip)
         self.augment.adapt(real_logits)
-        return {name: value.detach() for name, value in logs.items()}
+        self.logs |= {name: value.detach() for name, value in logs.items()}
 
-    def generator_step(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Update G on new fakes of these labels (N,), which a relativistic loss compares with these reals."""
+    def generator_step(self, real: Tensor, fake: Tensor, labels: Tensor) -> None:
+        """Update G on fakes (N, C, H, W) of these labels (N,), which a relativistic loss compares with the reals."""
         optimizer, _ = self.optimizers()
-        with self.toggled_optimizer(optimizer):
-            fake_logits, real_logits = self.judge(self.augment(self.sample(labels)), labels), None
-            if is_relativistic(self.loss):
-                with torch.no_grad():
-                    real_logits = self.judge(self.augment(real), labels)
-            loss = self.loss.generator(fake_logits, real_logits)
-            self.update(optimizer, self.generator, loss)
-        return {"generator_loss": loss.detach()}
+        fake_logits, real_logits = self.judge(self.augment(fake), labels), None
+        if is_relativistic(self.loss):
+            with torch.no_grad():
+                real_logits = self.judge(self.augment(real), labels)
+        loss = self.loss.generator(fake_logits, real_logits)
+        self.update(optimizer, loss)
+        self.logs["generator_loss"] = loss.detach()
 
-    def update(self, optimizer: Optimizer, player: nn.Module, loss: Tensor) -> None:
-        """Take one optimizer step for a network, along the gradient of a scalar loss averaged over processes."""
+    def update(self, optimizer: Optimizer, loss: Tensor) -> None:
+        """Take one step of a player's optimizer, along the gradient of a scalar loss averaged over processes."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         optimizer.zero_grad()
-        loss.backward()  # Lightning's manual_backward makes DDP wait for the other player's gradients
-        average_gradients(player.parameters())
+        # not Lightning's manual_backward, which makes DDP wait for the other player's gradients
+        loss.backward(inputs=parameters)  # nothing is computed for the other player or for the images
+        average_gradients(parameters)
         if self.gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(player.parameters(), self.gradient_clip_val)
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip_val)
         optimizer.step()
+
+    def reuse_logits(self, judged: dict[Tensor, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return D as a function for penalties, which for images that are already judged has their logits and graph.
+
+        Under autocast it judges them anew: the logits were computed in bfloat16.
+        """
+        mixed = torch.is_autocast_enabled(self.device.type)
+
+        def discriminate(images: Tensor, labels: Tensor) -> Tensor:
+            return self.discriminator(images, labels) if mixed or images not in judged else judged[images]
+
+        return discriminate
 
     def judge(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return D's logits (N,) of images (N, C, H, W) as float32, the precision in which losses are computed."""

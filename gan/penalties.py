@@ -6,10 +6,11 @@ They compute in float32 outside autocast: the squared norm of a bfloat16 gradien
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan.distributed import compute_standard_deviation
 from gan.errors import InputError
+from gan.models.networks import Discriminator
 
 
 class Penalty(Protocol):
@@ -22,9 +23,10 @@ class Penalty(Protocol):
 
     interval: int = 1
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         """Return the penalty, a scalar, for reals and fakes (N, C, H, W) float32 as D sees them, and labels (N,).
 
+        `discriminator(images, labels)` returns logits (N,); for these very tensors it has them from the loss already.
         Images are augmented where an augmentation is used, and so may be outside [-1, 1].
         """
         ...
@@ -46,7 +48,7 @@ class GradientPenalty(Penalty):
         self.weight = require_positive("gradient_penalty.weight", weight)
         self.interval = require_interval("gradient_penalty.interval", interval)
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         e = torch.rand(len(real), 1, 1, 1, device=real.device)
         return self.weight * compute_norm_error(compute_gradients(discriminator, torch.lerp(fake, real, e), labels))
 
@@ -63,7 +65,7 @@ class DRAGAN(Penalty):
         self.weight = require_positive("dragan.weight", weight)
         self.interval = require_interval("dragan.interval", interval)
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         noise = (torch.rand_like(real) - 0.5) * compute_standard_deviation(real)
         return self.weight * compute_norm_error(compute_gradients(discriminator, real + noise, labels))
 
@@ -74,7 +76,7 @@ class R1(Penalty):
     def __init__(self, *, gamma: float = 10.0, interval: int = 1) -> None:
         self.gamma, self.interval = require_positive("r1.gamma", gamma), require_interval("r1.interval", interval)
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         return self.gamma / 2 * compute_gradients(discriminator, real, labels).square().sum(1).mean()
 
 
@@ -84,13 +86,14 @@ class R2(Penalty):
     def __init__(self, *, gamma: float = 10.0, interval: int = 1) -> None:
         self.gamma, self.interval = require_positive("r2.gamma", gamma), require_interval("r2.interval", interval)
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         return self.gamma / 2 * compute_gradients(discriminator, fake, labels).square().sum(1).mean()
 
 
-def compute_gradients(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def compute_gradients(discriminator: Discriminator, images: Tensor, labels: Tensor) -> Tensor:
     """Return the gradients (N, C*H*W) of each sample's logit with respect to its image, with their own graph."""
-    images = images.detach().requires_grad_(True)
+    if not (images.is_leaf and images.requires_grad):  # otherwise their logits may be known already
+        images = images.detach().requires_grad_(True)
     with torch.autocast(images.device.type, enabled=False):
         logits = discriminator(images, labels)
         return torch.autograd.grad(logits.sum(), images, create_graph=True)[0].flatten(1)

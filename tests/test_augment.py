@@ -32,6 +32,14 @@ def test_shape_and_fresh_draws(make, channels):
     assert not torch.equal(first, second)
 
 
+def test_adapting_leaves_no_graph():
+    """A graph in p would grow by each step's."""
+    ada = ADA()
+    ada.adapt(torch.ones(8, requires_grad=True) * 2)
+    assert ada.p > 0
+    assert not ada.p.requires_grad
+
+
 @EACH
 @CHANNELS
 def test_each_sample_by_itself_and_by_draws_of_its_own(make, channels):

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from gan.ema import build_ema
+from gan.ema import EMA
 from gan.errors import InputError
 
 
 def follow(values: list[float], **options) -> float:
     module = nn.Linear(1, 1, bias=False)
-    ema = build_ema(module, **options)
-    for value in values:
+    ema = EMA(module, **options)
+    for steps, value in enumerate(values):
         nn.init.constant_(module.weight, value)
-        ema.update_parameters(module)
+        ema.update(module, steps)
     return ema.module.weight.item()
 
 
@@ -34,10 +34,10 @@ def test_half_life_zero_is_an_exact_copy():
 
 def test_buffers_are_copied():
     module = nn.BatchNorm1d(2)
-    ema = build_ema(module, half_life_steps=100)
-    for _ in range(3):
+    ema = EMA(module, half_life_steps=100)
+    for steps in range(3):
         module(torch.randn(8, 2) + 3)
-        ema.update_parameters(module)
+        ema.update(module, steps)
     torch.testing.assert_close(ema.module.running_mean, module.running_mean)
     assert ema.module.num_batches_tracked == 3
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from gan.errors import InputError
-from gan.run.resume import find_start
+from gan.run.resume import prepare_start
 from tests.helpers import wait_until
 from tests.processes import CONTEXT, start_training
 from tests.signalled import train_through_signals
@@ -168,7 +168,7 @@ def test_a_damaged_last_checkpoint_is_one_line_with_the_remedy(alone, configure,
     with pytest.raises(
         InputError, match=rf"^{path}: not a checkpoint, or a damaged one .*ckpt_path=FILE, such as .*best"
     ):
-        find_start(configure("ckpt_path=last"))
+        prepare_start(configure("ckpt_path=last"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The game: who is updated when, on what, and that a run is a function of its seed."""
 
+import functools
 import shutil
+import sys
 from collections import Counter
 
 import pytest
@@ -12,8 +14,8 @@ from gan.augment import DiffAugment
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import BCE
-from gan.models.dcgan import Generator
-from gan.penalties import R1
+from gan.models.dcgan import Discriminator, Generator
+from gan.penalties import R1, R2
 
 
 def trained(configure, monkeypatch, *overrides):
@@ -37,10 +39,10 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-@pytest.mark.parametrize("n_critic", [1, 2, 3, 5])
-def test_truth_table_of_updates(configure, monkeypatch, n_critic):
-    """Each step: n_critic times D on reals of their own and fresh fakes, then G once; the other player never moves."""
-    events, reals, fakes, stepped = [], [], [], Counter()
+@pytest.mark.parametrize(("n_critic", "fresh_fakes"), [(1, False), (1, True), (2, False), (3, True), (5, False)])
+def test_truth_table_of_updates(configure, monkeypatch, n_critic, fresh_fakes):
+    """Each step: n_critic times D, each on new reals and fakes, then G once; the other player never moves."""
+    events, reals, fakes, shown, stepped = [], [], [], [], Counter()
     optimizer_step = torch.optim.Adam.step
     monkeypatch.setattr(
         torch.optim.Adam, "step", lambda self, *a, **k: (stepped.update([id(self)]), optimizer_step(self, *a, **k))[1]
@@ -63,19 +65,100 @@ def test_truth_table_of_updates(configure, monkeypatch, n_critic):
         return record
 
     sample = GAN.sample
+    for name in ("discriminator_step", "generator_step"):
+        method = getattr(GAN, name)
+        used = lambda self, real, fake, *args, method=method: (  # noqa: E731
+            shown.append(fake.sum().item()) or method(self, real, fake, *args)
+        )
+        monkeypatch.setattr(GAN, name, functools.wraps(method)(used))
     monkeypatch.setattr(GAN, "discriminator_step", recorded(GAN.discriminator_step))
     monkeypatch.setattr(GAN, "generator_step", recorded(GAN.generator_step))
     monkeypatch.setattr(GAN, "sample", lambda self, labels: fakes.append(sample(self, labels)) or fakes[-1])
     step = GAN.training_step
     monkeypatch.setattr(GAN, "training_step", lambda self, b, i: (reals.extend(b[0].split(64)), step(self, b, i))[1])
-    gan = trained(configure, monkeypatch, f"n_critic={n_critic}", "trainer.max_steps=4", "metrics=none")
+    options = [f"n_critic={n_critic}", f"fresh_fakes={fresh_fakes}", "trainer.max_steps=4", "metrics=none"]
+    gan = trained(configure, monkeypatch, *options)
     one_step = [("discriminator_step", "discriminator")] * n_critic + [("generator_step", "generator")]
     assert events == one_step * 4
     assert sorted(stepped.values()) == sorted([4 * n_critic, 4])  # one optimizer step an update, none besides
     assert gan.global_step == 4
     assert gan.images_seen == 4 * n_critic * 64
     assert len({real.sum().item() for real in reals}) == 4 * n_critic  # no reals are used twice
-    assert len({fake.sum().item() for fake in fakes}) == 4 * (n_critic + 1)  # nor fakes
+    sampled = [fake.sum().item() for fake in fakes]
+    assert len(set(sampled)) == len(sampled) == 4 * (n_critic + fresh_fakes)
+    of_generator = shown[n_critic :: n_critic + 1]
+    of_discriminator = [fake for i, fake in enumerate(shown) if i % (n_critic + 1) < n_critic]
+    assert len(set(of_discriminator)) == 4 * n_critic  # no fakes are used twice by one player
+    last = of_discriminator[n_critic - 1 :: n_critic]
+    assert of_generator == (sampled[n_critic :: n_critic + 1] if fresh_fakes else last)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_penalties_at_the_batch_use_the_logits_of_the_loss(configure, monkeypatch, precision):
+    """They equal those of a forward pass of their own, which is taken only where the first one was in bfloat16."""
+    forwards, compared = [], []
+    forward, step = Discriminator.forward, GAN.discriminator_step
+    monkeypatch.setattr(Discriminator, "forward", lambda self, *a: forwards.append(0) or forward(self, *a))
+    for kind in (R1, R2):
+        penalty = kind.__call__
+
+        def both(self, discriminate, real, fake, labels, penalty=penalty):
+            value = penalty(self, discriminate, real, fake, labels)
+            n = len(forwards)
+            compared.append((value, penalty(self, gans[0].discriminator, real.detach(), fake.detach(), labels)))
+            del forwards[n:]
+            return value
+
+        monkeypatch.setattr(kind, "__call__", both)
+    gans, counts = [], []
+
+    def counted(self, *args):
+        gans[:], forwards[:] = [self], []
+        step(self, *args)
+        counts.append(len(forwards))
+
+    monkeypatch.setattr(GAN, "discriminator_step", counted)
+    options = ["penalty=[r1,r2]", f"trainer.precision={precision}", "trainer.max_steps=3", "metrics=none"]
+    trained(configure, monkeypatch, *options)
+    assert counts == [2 if precision == "32-true" else 4] * 3
+    assert len(compared) == 6
+    for reused, anew in compared:
+        torch.testing.assert_close(reused, anew, rtol=1e-5, atol=1e-9)
+
+
+def test_an_update_computes_gradients_of_its_player_only(configure, monkeypatch):
+    found, update = [], GAN.update
+
+    def watched(self, optimizer, loss):
+        for network in (self.generator, self.discriminator):
+            network.zero_grad()
+        update(self, optimizer, loss)
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        found.append([k for k, v in networks.items() if any(p.grad is not None for p in v.parameters())])
+
+    monkeypatch.setattr(GAN, "update", watched)
+    trained(configure, monkeypatch, "trainer.max_steps=2", "metrics=none", "penalty=r1")
+    assert found == [["discriminator"], ["generator"]] * 2
+
+
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+def test_a_step_calls_nothing_of_hydra(configure, monkeypatch, prior):
+    called = []
+    step = GAN.training_step
+
+    def traced(self, *args):
+        sys.setprofile(lambda frame, *_: called.append(frame.f_code.co_filename))
+        try:
+            step(self, *args)
+        finally:
+            sys.setprofile(None)
+
+    monkeypatch.setattr(GAN, "training_step", traced)
+    options = ["schedule=linear", f"prior={prior}", "penalty=r1", "augment=diffaugment"]
+    trained(configure, monkeypatch, *options, "trainer.max_steps=3", "metrics=none")
+    assert any(name.endswith("priors.py") for name in called)
+    assert any(name.endswith("schedules.py") for name in called)
+    assert not [name for name in called if "hydra" in name or "omegaconf" in name]
 
 
 def test_fakes_carry_no_gradient_to_the_generator_in_the_discriminators_step(configure, monkeypatch):
@@ -187,13 +270,13 @@ def test_every_update_under_autocast_sees_the_weights_of_the_last(configure, mon
     stale = []
     step = GAN.discriminator_step
 
-    def compared(self, real, labels, update):
+    def compared(self, real, fake, labels, update):
         self.eval()  # no dropout, no moving statistics
         inside = self.discriminator(real, labels)
         torch.clear_autocast_cache()
         stale.append(not torch.equal(inside, self.discriminator(real, labels)))
         self.train()
-        return step(self, real, labels, update)
+        return step(self, real, fake, labels, update)
 
     monkeypatch.setattr(GAN, "discriminator_step", compared)
     options = ["n_critic=3", "trainer.precision=bf16-mixed", "optimizer.discriminator.lr=0.01", "metrics=none"]
@@ -224,11 +307,11 @@ def test_a_relativistic_generator_sees_the_reals_of_the_same_labels(configure, m
     calls = []
     step = GAN.generator_step
 
-    def watched(self, real, labels):
+    def watched(self, real, fake, labels):
         forward, loss = self.discriminator.forward, self.loss.generator
         self.discriminator.forward = lambda x, y: calls.append((x.requires_grad, x, y)) or forward(x, y)
         self.loss.generator = lambda fake, real: calls.append((fake, real)) or loss(fake, real)
-        logs = step(self, real, labels)
+        logs = step(self, real, fake, labels)
         del self.discriminator.forward, self.loss.generator
         (on_fake, _, fake_labels), (on_real, seen, real_labels), (fake_logits, real_logits) = calls[-3:]
         assert (on_fake, on_real) == (True, False)
@@ -252,7 +335,8 @@ def test_augmentation_meets_reals_and_fakes_in_both_players_steps(configure, mon
     options = ["augment=diffaugment", "trainer.max_steps=2", "metrics=none", "n_critic=2"]
     trained(configure, monkeypatch, *options)
     assert [of_generator for of_generator, _ in seen] == [False, False, False, False, True] * 2
-    assert len({images.sum().item() for _, images in seen}) == 10
+    assert all(torch.equal(seen[i][1], seen[i + 1][1]) for i in (3, 8))  # D's last fakes and G's
+    assert len({images.sum().item() for _, images in seen}) == 8
 
 
 def test_a_lazy_penalty_is_taken_in_every_kth_update_and_counts_k_times(configure, monkeypatch):
@@ -265,17 +349,18 @@ def test_a_lazy_penalty_is_taken_in_every_kth_update_and_counts_k_times(configur
 
     monkeypatch.setattr(R1, "__call__", counted)
     monkeypatch.setattr(
-        GAN, "update", lambda self, o, player, loss: updates.append(player) or update(self, o, player, loss)
+        GAN, "update", lambda self, optimizer, loss: updates.append(loss) or update(self, optimizer, loss)
     )
     logged = []
     log = GAN.log_dict
-    monkeypatch.setattr(GAN, "log_dict", lambda self, logs: logged.append(logs) or log(self, logs))
+    monkeypatch.setattr(GAN, "log_dict", lambda self, logs: logged.append({**logs}) or log(self, logs))
     options = ["penalty=r1", "penalty.r1.interval=3", "n_critic=2", "trainer.max_steps=6", "metrics=none"]
-    trained(configure, monkeypatch, *options, "~callbacks.throughput")
+    trained(configure, monkeypatch, *options, "trainer.log_every_n_steps=1", "~callbacks.throughput")
     # D's updates are numbered 0, 1, (G,) 2, 3, (G,) ...: 0, 3, 6, 9 of 12
     assert [after for after, _ in taken] == [0, 4, 9, 13]
-    values = [logs["penalty"].item() for logs in logged if "penalty" in logs]
-    assert values == pytest.approx([3 * value.item() for _, value in taken])
+    values = [logs["penalty"].item() for logs in logged]
+    latest = [taken[i][1].item() for i in (0, 1, 1, 2, 3, 3)]  # at the end of each step
+    assert values == pytest.approx([3 * value for value in latest])
 
 
 def test_gradients_are_clipped_for_each_player(configure, monkeypatch):

@@ -6,7 +6,7 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.models import assignment, dcgan, infogan, projection, r3gan, resnet, resnet_gp, sngan
-from gan.models.layers import ConditionalBatchNorm2d, LogitLayer
+from gan.models.layers import ConditionalBatchNorm2d, LabelPlaneConv2d, LogitLayer
 from tests.helpers import NETWORKS, ROOT, each_model
 
 
@@ -95,9 +95,42 @@ def test_every_weight_of_a_spectrally_normalized_discriminator_has_norm_one(disc
 def test_residual_discriminators_halve_as_often_as_the_size_asks_for(model, image_size, size):
     """Miyato et al. 2018, table 4: 32 px become 8 x 8, and four blocks are all there is at 32 px and below."""
     blocks = model.Discriminator(channels=3, image_size=image_size, num_classes=2, width=8).blocks
-    assert blocks(torch.zeros(1, blocks[0].conv1.in_channels, image_size, image_size)).shape == (1, 8, size, size)
+    images, labels = torch.zeros(1, 3, image_size, image_size), torch.zeros(1, dtype=torch.long)
+    assert blocks(images, labels).shape == (1, 8, size, size)
     assert [block.down for block in blocks[-2:]] == [False, False]
     assert image_size > 32 or len(blocks) == 4
+
+
+@pytest.mark.parametrize("options", [{"stride": 2, "padding": 1}, {"padding": 1}, {}])
+@pytest.mark.parametrize("num_classes", [0, 1, 3, 40])  # fewer than images, and more
+@pytest.mark.parametrize("kernel_size", [1, 3, 4])
+def test_label_planes_equal_channels_that_are_joined_to_the_image(kernel_size, num_classes, options):
+    """By values, and by first and second derivatives, where the planes meet the zero padding at the border too."""
+    layer = LabelPlaneConv2d(2, num_classes, 5, kernel_size, **options).double()
+    images = torch.randn(8, 2, 9, 9, dtype=torch.float64, requires_grad=True)
+    labels = torch.arange(8) * 7 % max(num_classes, 1)
+    planes = torch.eye(max(num_classes, 1), dtype=torch.float64)[labels, :num_classes, None, None].expand(-1, -1, 9, 9)
+    joined = torch.cat([images, planes], dim=1)
+    results = []
+    for output in (layer(images, labels), nn.functional.conv2d(joined, layer.weight, layer.bias, **options)):
+        (slope,) = torch.autograd.grad(output.tanh().sum(), images, create_graph=True)
+        parts = torch.autograd.grad(slope.square().sum() + output.sum(), [layer.weight, layer.bias])
+        results.append([output, slope, *parts])
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("model", ["sngan", "dcgan"])
+def test_a_forward_takes_one_step_of_the_power_iteration(model):
+    """`weight` of a spectrally normalized layer is computed anew, with one more step, each time that it is read."""
+    options = {"norm": "spectral"} if model == "dcgan" else {}
+    discriminator = NETWORKS[model][2].Discriminator(channels=1, image_size=28, num_classes=3, width=8, **options)
+    reads = []
+    for layer in discriminator.modules():
+        if isinstance(layer, nn.utils.parametrizations._SpectralNorm):
+            layer.register_forward_hook(lambda layer, *_: reads.append(id(layer)))
+    discriminator(torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]))
+    assert reads
+    assert len(reads) == len(set(reads))
 
 
 def test_the_generator_is_not_spectrally_normalized():
@@ -110,7 +143,7 @@ def test_projection_is_the_inner_product_with_sum_pooled_features():
     _, discriminator = build("projection")
     discriminator.eval()
     images, labels = torch.randn(5, 1, 28, 28), torch.tensor([0, 3, 3, 9, 1])
-    phi = torch.relu(discriminator.blocks(images)).flatten(2).sum(2)
+    phi = torch.relu(discriminator.blocks(images, labels)).flatten(2).sum(2)
     expected = torch.einsum("nd,nd->n", discriminator.v.weight[labels], phi) + discriminator.psi(phi)[:, 0]
     torch.testing.assert_close(discriminator(images, labels), expected)
 
@@ -198,7 +231,7 @@ def test_sum_and_mean_pooling_are_where_their_papers_have_them():
     """On features that are constant over the map the two differ by the number of pixels."""
     for model, pooled in ((sngan, 49.0), (resnet_gp, 1.0)):
         discriminator = model.Discriminator(channels=1, image_size=28, num_classes=0, width=8).eval()
-        discriminator.blocks = nn.Identity()
+        discriminator.blocks.forward = lambda images, labels: images
         head = discriminator.psi if model is sngan else discriminator.head
         logits = discriminator(torch.ones(2, 8, 7, 7), torch.zeros(2, dtype=torch.long))
         torch.testing.assert_close(logits[0], pooled * head.weight.sum() + head.bias[0])

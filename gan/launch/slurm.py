@@ -25,7 +25,7 @@ CLUSTER = {name: value for name, value in os.environ.items() if name == "SLURM_C
 
 log = logging.getLogger(__name__)
 
-SAVED = 140  # exit status of a run that has saved its state; the batch script puts it back into the queue
+REQUEUE_STATUS = 140  # exit status of a run that has saved its state; its batch script requeues it
 CHECK_S = 20  # between questions to Slurm about all jobs; Submitit's own jobs ask every ten minutes
 
 
@@ -40,7 +40,7 @@ class ClusterLauncher(SlurmLauncher):
     def __call__(self, sweep_overrides: list[str], *args: Any, **options: Any) -> JobReturn:
         words = [*sweep_overrides]
         if not any(word.startswith("ckpt_path=") for word in words):
-            words.append("ckpt_path=last")
+            words.append("ckpt_path=last")  # a first start finds none, and starts from scratch
         rank = int(os.environ.get("SLURM_PROCID", 0))
         if rank:  # the first process writes the folder's files
             words += ["hydra.output_subdir=null", "hydra.job_logging.handlers.file.filename=/dev/null"]
@@ -139,4 +139,4 @@ def exit_for_requeue(reason: Preempted) -> None:
     log.info("%s", reason)
     if dist.is_initialized():
         dist.barrier()
-    exit_now(SAVED)
+    exit_now(REQUEUE_STATUS)

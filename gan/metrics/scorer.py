@@ -117,7 +117,7 @@ class Scorer:
         else:
             self.real_statistics = compute_statistics(self.extractor, self.reals, device)
             chosen = choose_evenly(len(self.others), self.n_floor)
-            floor = self.compute_all_scores(
+            floor = self.score_outputs(
                 concatenate_outputs(list(extract_outputs(self.extractor, self.others, chosen, device)))
             )
             if path:
@@ -209,9 +209,9 @@ class Scorer:
 
     def compute_scores(self, outputs: ExtractorOutputs) -> dict[str, float]:
         """Return the scores of an extractor's outputs that apply to the generator, by name."""
-        return self.drop_inapplicable(self.compute_all_scores(outputs))
+        return self.drop_inapplicable(self.score_outputs(outputs))
 
-    def compute_all_scores(self, outputs: ExtractorOutputs) -> dict[str, float]:
+    def score_outputs(self, outputs: ExtractorOutputs) -> dict[str, float]:
         """Return all scores of an extractor's outputs, by name."""
         measured = compute_scores(outputs, self.real_statistics, knows_classes=self.extractor.knows_classes)
         return {self.fid_name: measured.pop("fid")} | measured

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from gan.models.layers import (
+    LabeledSequential,
+    LabelPlaneConv2d,
     LogitLayer,
-    append_label_planes,
     apply_spectral_norm,
     build_norm,
     encode_labels,
@@ -58,21 +59,16 @@ class Discriminator(nn.Module):
         self, *, channels: int, image_size: int, num_classes: int, width: int = 128, norm: str = "batch"
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
         start, n = factor_image_size(image_size)
-        widths = [channels + num_classes, *(width * 2**i for i in range(n))]
-        layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(pairwise(widths)):
-            layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1))
-            if i > 0:
-                size = start * 2 ** (n - 1 - i)
-                layers.append(build_norm(norm, outputs, size, size))
-            layers.append(nn.LeakyReLU(0.2))
-        self.body = nn.Sequential(*layers, nn.Flatten(), LogitLayer(widths[-1] * start**2, 1))
+        widths = [width * 2**i for i in range(n)]
+        layers = [LabelPlaneConv2d(channels, num_classes, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for i, (inputs, outputs) in enumerate(pairwise(widths), start=2):
+            size = start * 2 ** (n - i)
+            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), build_norm(norm, outputs, size, size), nn.LeakyReLU(0.2)]
+        self.body = LabeledSequential(*layers, nn.Flatten(), LogitLayer(widths[-1] * start**2, 1))
         self.apply(initialize_normal)
         if norm == "spectral":
             apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = append_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
-        return self.body(x).squeeze(1)  # (N,)
+        return self.body(images, labels).squeeze(1)  # (N,)

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from gan.errors import InputError
 from gan.models.layers import (
+    LabeledSequential,
+    LabelPlaneConv2d,
     LogitLayer,
-    append_label_planes,
     apply_spectral_norm,
     build_norm,
     encode_labels,
@@ -66,10 +67,9 @@ class Discriminator(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
         end = quarter_image_size(image_size)
-        self.body = nn.Sequential(
-            nn.Conv2d(channels + num_classes, width, 4, 2, 1),
+        self.body = LabeledSequential(
+            LabelPlaneConv2d(channels, num_classes, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, 2, 1),
             build_norm(norm, 2 * width, end, end),
@@ -85,7 +85,7 @@ class Discriminator(nn.Module):
             apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.body(append_label_planes(images, labels, self.num_classes)).squeeze(1)  # (N,)
+        return self.body(images, labels).squeeze(1)  # (N,)
 
 
 def quarter_image_size(image_size: int) -> int:

@@ -1,8 +1,10 @@
 """Layers and functions that two or more architectures share."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import conv2d, embedding, one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.errors import InputError
@@ -11,12 +13,6 @@ from gan.errors import InputError
 def encode_labels(labels: Tensor, num_classes: int) -> Tensor:
     """Return labels (N,) as one-hot vectors (N, num_classes), or (N, 0) for an unconditional network."""
     return one_hot(labels, num_classes).float() if num_classes else labels.new_zeros(len(labels), 0).float()
-
-
-def append_label_planes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return images (N, C, H, W) with one-hot labels (N,) as further, constant channels: (N, C + num_classes, H, W)."""
-    planes = encode_labels(labels, num_classes)[:, :, None, None].expand(-1, -1, *images.shape[2:])
-    return torch.cat([images, planes], dim=1)
 
 
 def factor_image_size(image_size: int) -> tuple[int, int]:
@@ -79,6 +75,43 @@ class LogitLayer(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
+
+
+class LabelPlaneConv2d(nn.Conv2d):
+    """A convolution of images (N, channels, H, W) and, as further constant channels, of their one-hot labels (N,).
+
+    It computes what `nn.Conv2d(channels + num_classes, ...)` does on the image joined with one plane per class, 1 for
+    its own class and 0 elsewhere (Radford et al. 2016's conditional form; Miyato & Koyama 2018, figure 1b). All images
+    of a class get the same from the planes, a map (outputs, H', W'), which is computed once and added to each.
+    """
+
+    def __init__(self, channels: int, num_classes: int, outputs: int, kernel_size: int, **options: Any) -> None:
+        super().__init__(channels + num_classes, outputs, kernel_size, **options)
+        self.channels, self.num_classes = channels, num_classes
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        weight = self.weight  # read once: under spectral norm each read is a step of its power iteration
+        x = conv2d(images, weight[:, : self.channels], self.bias, self.stride, self.padding)
+        if not self.num_classes:
+            return x
+        of_planes, rows = weight[:, self.channels :].transpose(0, 1), labels  # (num_classes, outputs, k, k)
+        if self.num_classes > len(labels):  # one map for each image is less work
+            of_planes, rows = of_planes[labels], torch.arange(len(labels), device=labels.device)
+        plane = images.new_ones(1, 1, *images.shape[2:])
+        maps = conv2d(plane, of_planes.flatten(0, 1)[:, None], None, self.stride, self.padding)
+        maps = maps.view(-1, *x.shape[1:]).permute(0, 2, 3, 1)  # (num_classes, H', W', outputs), x's layout in memory
+        return x.add_(embedding(rows, maps.flatten(1)).view(len(x), *maps.shape[1:]).permute(0, 3, 1, 2))
+
+
+class LabeledSequential(nn.Sequential):
+    """A sequence of layers, of which the first gets the labels too."""
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        first, *others = self
+        x = first(images, labels)
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 class ConditionalBatchNorm2d(nn.Module):

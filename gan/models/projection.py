@@ -23,13 +23,13 @@ class Discriminator(nn.Module):
                 f"model=projection: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = build_trunk(channels, width, image_size)
+        self.blocks = build_trunk(channels, 0, width, image_size)  # labels enter at the end only
         self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
         self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code
         apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        phi = relu(self.blocks(images)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        phi = relu(self.blocks(images, labels)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
         with torch.autocast(phi.device.type, enabled=False):  # as in LogitLayer
             return self.psi(phi).squeeze(1) + (self.v(labels) * phi).sum(dim=1)  # (N,)

@@ -6,7 +6,7 @@ One generator and the blocks of three discriminators: sngan, projection and resn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from gan.models.layers import ConditionalBatchNorm2d, factor_image_size
+from gan.models.layers import ConditionalBatchNorm2d, LabeledSequential, LabelPlaneConv2d, factor_image_size
 
 
 class GeneratorBlock(nn.Module):
@@ -30,22 +30,36 @@ class GeneratorBlock(nn.Module):
         return h + interpolate(self.shortcut(x), scale_factor=2)  # a 1x1 convolution commutes with nearest upsampling
 
 
-class DiscriminatorBlock(nn.Module):
-    """A residual block from (N, inputs, H, W) to (N, outputs, H, W), or to half the size with `down`.
+class InputBlock(nn.Module):
+    """The first residual block of a discriminator, from images (N, channels, H, W) to (N, outputs, H/2, W/2).
 
-    The `first` block of a network has no ReLU before its first convolution, since its inputs are pixels.
+    It has no ReLU before its first convolution, since its inputs are pixels. With num_classes above 0 the labels (N,)
+    are further channels of the images: see `LabelPlaneConv2d`.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, down: bool = False, first: bool = False) -> None:
+    def __init__(self, channels: int, num_classes: int, outputs: int) -> None:
         super().__init__()
-        self.down, self.first = down, first
+        self.conv1 = LabelPlaneConv2d(channels, num_classes, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = LabelPlaneConv2d(channels, num_classes, outputs, 1)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        h = self.conv2(relu(self.conv1(images, labels)))
+        return avg_pool2d(h, 2) + self.shortcut(avg_pool2d(images, 2), labels)
+
+
+class DiscriminatorBlock(nn.Module):
+    """A residual block from (N, inputs, H, W) to (N, outputs, H, W), or to half the size with `down`."""
+
+    def __init__(self, inputs: int, outputs: int, *, down: bool = False) -> None:
+        super().__init__()
+        self.down = down
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(x if self.first else relu(x))
-        h = self.conv2(relu(h))
+        h = self.conv2(relu(self.conv1(relu(x))))
         if self.down:
             h, x = avg_pool2d(h, 2), avg_pool2d(x, 2)
         return h + self.shortcut(x)
@@ -75,8 +89,8 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def build_trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
-    """Return a discriminator's blocks, (N, inputs, H, W) to (N, width, h, w): some halve the size, then two keep it.
+def build_trunk(channels: int, num_classes: int, width: int, image_size: int) -> LabeledSequential:
+    """Return a discriminator's blocks, (N, channels, H, W) to (N, width, h, w): some halve the size, then two keep it.
 
     There is no ReLU after the last. Images of 32 px are halved twice, as in the papers; larger ones until h = w <= 8,
     so that features cover as large a part of the image: three times at 64 px, four times at 128 px.
@@ -84,8 +98,8 @@ def build_trunk(inputs: int, width: int, image_size: int) -> nn.Sequential:
     halvings = 2
     while image_size / 2**halvings > 8:
         halvings += 1
-    return nn.Sequential(
-        DiscriminatorBlock(inputs, width, down=True, first=True),
+    return LabeledSequential(
+        InputBlock(channels, num_classes, width),
         *(DiscriminatorBlock(width, width, down=True) for _ in range(halvings - 1)),
         DiscriminatorBlock(width, width),
         DiscriminatorBlock(width, width),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import LogitLayer, append_label_planes
+from gan.models.layers import LogitLayer
 from gan.models.resnet import build_trunk, initialize_glorot
 
 
@@ -16,12 +16,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.blocks = build_trunk(channels + num_classes, width, image_size)
+        self.blocks = build_trunk(channels, num_classes, width, image_size)
         self.head = LogitLayer(width, 1)
         self.apply(initialize_glorot)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = append_label_planes(images, labels, self.num_classes)  # (N, C + num_classes, H, W)
-        phi = relu(self.blocks(x)).mean(dim=(2, 3), dtype=torch.float32)  # (N, width)
+        phi = relu(self.blocks(images, labels)).mean(dim=(2, 3), dtype=torch.float32)  # (N, width)
         return self.head(phi).squeeze(1)  # (N,)

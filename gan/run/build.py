@@ -1,5 +1,7 @@
 """From a config to the parts of a run: data, networks and their game, scorer."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def build_data(cfg: DictConfig) -> ImageData:
     data.setup()
     n_fakes = cfg.metrics.n_fakes if cfg.metrics.extractor else N_SHOWN
     labels, z_dim = data.splits["train"].labels, cfg.model.generator.z_dim
-    data.latents = Latents(build(cfg.prior), z_dim=z_dim, n=n_fakes, labels=labels)
+    data.latents = Latents(build_function(cfg.prior), z_dim=z_dim, n=n_fakes, labels=labels)
     return data
 
 
@@ -45,9 +47,10 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         penalties=build(cfg.penalty).values(),
         augment=build(cfg.augment),
         optimizer=build(cfg.optimizer),
-        schedule=build(cfg.schedule),
-        prior=build(cfg.prior),
+        schedule=build_function(cfg.schedule),
+        prior=build_function(cfg.prior),
         n_critic=cfg.n_critic,
+        fresh_fakes=cfg.fresh_fakes,
         ema_half_life_steps=cfg.ema_half_life_steps,
         ema_ramp_up=cfg.ema_ramp_up,
         gradient_clip_val=cfg.gradient_clip_val,
@@ -92,6 +95,12 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
 def network_shape(cfg: DictConfig, data: ImageData) -> dict[str, int]:
     """Return the arguments that all networks get: channels, image_size and num_classes (0 if conditional=false)."""
     return data.shape if cfg.conditional else data.shape | {"num_classes": 0}
+
+
+def build_function(cfg: DictConfig) -> Callable[..., Any]:
+    """Instantiate a function that each step calls: without Hydra, which checks a config's function at each call."""
+    function = build(cfg)
+    return partial(function.func, *function.args, **function.keywords) if isinstance(function, partial) else function
 
 
 def build(cfg: DictConfig, **options: Any) -> Any:

@@ -56,7 +56,7 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
     recorded = read_config(run_dir)
     if recorded is None:
         if not folder:
-            return words  # find_start raises a better error
+            return words  # prepare_start raises a better error
         raise InputError(f"resume={folder}: not a run's folder: {run_dir / CONFIG} is missing")
     continues = folder is not None or Path(path).name == Path(LAST).name
     if continues and not (run_dir / LAST).is_file():

@@ -20,6 +20,7 @@ CHANGES = "changed_at_step"  # in a run's config: by step, the settings that wer
 FREE = ("trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES)
+UNRECORDED = {"fresh_fakes": True}  # what runs did before this was a setting
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
 MOST_NAMED = 3  # settings in an error
 
@@ -63,7 +64,7 @@ class Start(NamedTuple):
         return {CHANGES: {**self.before, **now}} if self.before or now else {}
 
 
-def find_start(cfg: DictConfig) -> Start:
+def prepare_start(cfg: DictConfig) -> Start:
     """Return where a run starts; remove the files of an earlier try that ended before its first checkpoint.
 
     Raises InputError for a folder with another run, for a file that is not a checkpoint, and for settings that a
@@ -110,7 +111,7 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
 
 def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: Path) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, by key, with both values; raise InputError for those that can't change."""
-    before, now = select_settings(recorded), select_settings(config)
+    before, now = UNRECORDED | select_settings(recorded), select_settings(config)
     changes, refused = {}, []
     for key in [*now, *(key for key in before if key not in now)]:
         old, new = before.get(key), now.get(key)
