@@ -9,6 +9,7 @@ from gan import launch, search  # noqa: F401, both register plugins with Hydra
 from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
+from gan.run.wandb_start import start_wandb
 from gan.system.signals import catch_signals
 from gan.system.threads import choose_threads
 
@@ -16,6 +17,7 @@ from gan.system.threads import choose_threads
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Build data, GAN and trainer; fit and score; return the objective, inf if the run diverged."""
     notes = [choose_threads()]  # before torch is imported
+    start_wandb(cfg)
 
     from pytorch_lightning import seed_everything
 
@@ -55,13 +57,15 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
 def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`, and end in one line where it raises."""
-    from gan.run.ending import end_run
+    from gan.run.ending import end_run, free_memory
 
     catch_signals()
     try:
         return train(cfg)
     except Exception as error:
         end_run(error)
+    finally:
+        free_memory()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pydantic
-import wandb
 from hydra.utils import to_absolute_path
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
@@ -20,15 +18,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gan.errors import InputError, Preempted
-from gan.system.wandb_server import (
-    HINT,
-    LONGEST,
-    choose_mode,
-    describe_refusal,
-    find_outage,
-    is_best_of_group,
-    make_safe_name,
-)
+from gan.system.wandb_names import LONGEST, make_safe_name
+
+if TYPE_CHECKING:
+    import wandb  # elsewhere where it is used: its import takes half a second
 
 FINISH_S = 120  # for uploads at a run's end; what is left is on disk
 
@@ -57,6 +50,10 @@ def skip_without_server(what: str) -> Callable[..., Any]:
         def use_or_warn(logger: Logger | None, *args: Any) -> None:
             if not logs_to_wandb(logger) or logger.experiment.disabled:
                 return
+            import wandb
+
+            from gan.system.wandb_server import find_outage
+
             run = logger.experiment
             why = None if run.offline else find_outage(run.settings.base_url)
             try:
@@ -87,8 +84,10 @@ class RunLogger(WandbLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> wandb.Run:
+    def experiment(self) -> "wandb.Run":
         """The run in W&B, started with the first use; steps are Lightning's."""
+        import wandb
+
         if self.run is None:
             self.run = wandb.init(**self.options)
             self.run.define_metric("trainer/global_step")
@@ -97,6 +96,11 @@ class RunLogger(WandbLogger):
 
     def start(self) -> None:
         """Start the run; raise InputError where W&B refuses it."""
+        import pydantic
+        import wandb
+
+        from gan.system.wandb_server import HINT, describe_refusal
+
         try:
             _ = self.experiment
         except (pydantic.ValidationError, wandb.Error) as error:
@@ -104,6 +108,10 @@ class RunLogger(WandbLogger):
 
     def renew(self) -> None:
         """Continue the same run in a new process of W&B's."""
+        import wandb
+
+        from gan.system.wandb_server import find_outage
+
         for end in (wandb.finish, wandb.teardown):
             with suppress(ConnectionError):
                 end()
@@ -117,6 +125,10 @@ def wandb_logger(*, save_dir: str, mode: str | None = None, **options: Any) -> R
 
     `options` are those of wandb.init: project, entity, group, name, tags, id, resume.
     """
+    import wandb
+
+    from gan.system.wandb_server import choose_mode
+
     folder = Path(to_absolute_path(save_dir))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +170,8 @@ def finish_run(logger: RunLogger, exit_code: int, *, is_preempted: bool = False)
 
     Where the server does not receive all of it in time, a warning says how to upload the rest.
     """
+    import wandb
+
     folder = logger.experiment.settings.sync_dir
     try:
         if is_preempted:
@@ -201,6 +215,8 @@ def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
 @skip_without_server("the table of samples is")
 def log_image_table(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
     """Log a table of images (3, H, W) in [0, 1], one per row; `of` heads the column of their names."""
+    import wandb
+
     pictures = [[name, wandb.Image(picture.permute(1, 2, 0).mul(255).byte().numpy())] for name, picture in rows]
     if pictures:
         logger.log_table(key, columns=[of, "samples"], data=pictures)
@@ -213,6 +229,10 @@ def log_generator(logger: Logger | None, files: list[Path], objective: str | Non
 
     The best is the run with the smallest `{objective}_best` of one protocol. Offline runs cannot know of others.
     """
+    import wandb
+
+    from gan.system.wandb_server import is_best_of_group
+
     run = logger.experiment
     artifact = wandb.Artifact(
         format_artifact_name(f"generator-{run.group}"), type="model", metadata=make_jsonable(metadata)

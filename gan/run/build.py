@@ -1,19 +1,20 @@
 """From a config to the parts of a run: data, networks and their game, scorer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
 from gan.callbacks.evaluation import Evaluation
 from gan.callbacks.run_state import share_state
-from gan.data.datamodule import ImageData
+from gan.data.datamodule import ImageData, Images
 from gan.data.latents import Latents
+from gan.data.pixel_cache import describe_file
 from gan.gan import GAN
 from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
@@ -21,18 +22,28 @@ from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
 from gan.run.checks import check_gan, refuse_nested_multirun
 from gan.run.objectives import require_measured
+from gan.system.reuse import Last
 
 N_SHOWN = 100  # validation samples of a run that is not scored
+LOADED, EXTRACTOR = Last(), Last()  # of the runs of this process
 
 
 def build_data(cfg: DictConfig) -> ImageData:
     """Return the images that a config names, loaded, with the z and labels to score generators on."""
     data = build(cfg.data, seed=cfg.seed, n_critic=cfg.n_critic)
-    data.setup()
+    sources = data.list_sources()
+    key = None if sources is None else [OmegaConf.to_container(cfg.data), *map(describe_file, sources)]
+    data.splits, data.classes, data.summary = LOADED.get(key, lambda: load_images(data))
+    data.require_batches()
     n_fakes = cfg.metrics.n_fakes if cfg.metrics.extractor else N_SHOWN
     labels, z_dim = data.splits["train"].labels, cfg.model.generator.z_dim
     data.latents = Latents(build_function(cfg.prior), z_dim=z_dim, n=n_fakes, labels=labels)
     return data
+
+
+def load_images(data: ImageData) -> tuple[dict[str, Images], Sequence[str], str]:
+    """Return splits, names of classes and summary of a config's images."""
+    return data.load(), data.classes, data.summary
 
 
 def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
@@ -70,7 +81,15 @@ def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | N
 
 def build_extractor(cfg: DictConfig, data: ImageData) -> Extractor:
     """Return the feature extractor; one with `_partial_` depends on the data and is called with them."""
-    with torch.random.fork_rng():  # initializing the extractor's weights must not change training's random numbers
+    options = OmegaConf.to_container(cfg.metrics.extractor)
+    weights = Path(options.get("weights_path") or "")
+    key = [options, describe_file(weights) if weights.is_file() else None, data.fingerprint(), data.shape]
+    return EXTRACTOR.get(key, lambda: build_new_extractor(cfg, data))
+
+
+def build_new_extractor(cfg: DictConfig, data: ImageData) -> Extractor:
+    """Return the feature extractor; its random numbers do not change training's."""
+    with torch.random.fork_rng():
         extractor = build(cfg.metrics.extractor)
         return extractor(data) if cfg.metrics.extractor.get("_partial_") else extractor
 

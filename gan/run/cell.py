@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from gan.system.wandb_server import make_safe_name
+from gan.system.wandb_names import make_safe_name
 
 CHOICES = ("data", "model", "loss")  # groups whose options begin a cell's name
 

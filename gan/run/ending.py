@@ -1,5 +1,6 @@
 """How a run ends that raised an error: on its own in one line, in a multirun as one failed run of several."""
 
+import gc
 import logging
 import os
 import sys
@@ -18,6 +19,12 @@ from gan.system.signals import last_words
 TRACEBACK = "traceback.txt"  # in the folder of a run that failed with an unexpected error
 
 log = logging.getLogger(__name__)
+
+
+def free_memory() -> None:
+    """Free the parts of a run of a multirun, which refer to each other, before the next one starts in this process."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        gc.collect()
 
 
 def end_run(error: Exception) -> NoReturn:

@@ -14,9 +14,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from gan.data.datamodule import ImageData
 from gan.errors import InputError
 from gan.run.cell import CHOICES, name_cell
+from gan.run.wandb_start import TRACKED
 from gan.system.run_folder import CONFIG
 
-TRACKED = "gan.tracking.wandb_logger"
 NAMES = ("project", "entity", "group", "name", "id")
 LONGEST_TAG = 64  # characters that W&B allows
 

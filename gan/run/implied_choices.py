@@ -33,14 +33,14 @@ def describe_implied_choices(cfg: DictConfig) -> str | None:
     is_ready = GlobalHydra.instance().is_initialized()  # not in a process that a launcher has started
     with nullcontext() if is_ready else initialize_config_dir(str(CONF)):
         default = compose_settings(sources)
+        changed = [key for key, value in actual.items() if key not in keys and value != default.get(key)]
         groups = {key for key in default if (CONF / key).is_dir()} | set(choices)
-        for word in words:
+        for word in words if changed else ():
             if get_key(word) not in groups or get_key(word) in RECIPES:
                 continue
             with suppress(HydraException):  # of a word that needs another one beside it
-                for key, value in compose_settings((*sources, word)).items():
-                    if key not in keys and value != default.get(key) and value == actual.get(key):
-                        brought_by[key] = word
+                alone = compose_settings((*sources, word))
+                brought_by |= {key: word for key in changed if key in alone and alone[key] == actual[key]}
     settings = {word: [key for key in brought_by if brought_by[key] == word] for word in words}
     lines = [
         f"{word} brings {', '.join(f'{key}={format_value(actual[key])}' for key in brought)}"

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import re
 import urllib.error
 import urllib.request
 from typing import Any
@@ -12,9 +11,9 @@ import pydantic
 import wandb
 
 from gan.errors import InputError
+from gan.system.wandb_names import LONGEST
 
 WAIT_S = 5  # for an answer, before it counts as out of reach
-LONGEST = 128  # characters of a name, for W&B and its artifacts
 SETTINGS = {"group": "run_group", "name": "run_name", "id": "run_id", "tags": "run_tags"}  # names of its own
 MODES = ("online", "offline", "disabled")
 HINT = "or train without it by WANDB_MODE=offline"
@@ -155,8 +154,3 @@ def read_plain(value: Any) -> Any:
     if hasattr(value, "items"):
         return {name: read_plain(part) for name, part in value.items()}
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
-
-
-def make_safe_name(name: str) -> str:
-    """Return a name in the letters that W&B allows for an artifact's."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

@@ -1,0 +1,28 @@
+"""The start of W&B for a run, beside the import of torch."""
+
+from contextlib import suppress
+from threading import Thread
+
+from omegaconf import DictConfig
+
+TRACKED = "gan.tracking.wandb_logger"
+
+
+def start_wandb(cfg: DictConfig) -> None:
+    """Import W&B and start its service in a thread, for a run that logs to it; its first use waits for the service.
+
+    Call it before torch is imported: pydantic, which W&B's import uses, looks through all imported modules. A setting
+    that W&B refuses is reported by its first use.
+    """
+    logger = cfg.get("logger") or {}
+    if logger.get("_target_") != TRACKED or logger.get("mode") == "disabled":
+        return
+    import wandb
+
+    _ = wandb.Api  # a run's start imports it too
+
+    def start_service() -> None:
+        with suppress(Exception):
+            wandb.setup(wandb.Settings(silent=True))
+
+    Thread(target=start_service, daemon=True).start()
