@@ -9,9 +9,9 @@ from gan import launch, search  # noqa: F401, both register plugins with Hydra
 from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
-from gan.run.threads import choose_threads
 from gan.run.wandb_start import start_wandb
 from gan.system.signals import catch_signals
+from gan.system.threads import choose_threads
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:

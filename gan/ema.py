@@ -30,8 +30,7 @@ class EMA(AveragedModel):
         The count is an argument because `AveragedModel.update_parameters` reads its own from the device, for which each
         step would wait.
         """
-        pairs = zip(self.module.parameters(), generator.parameters(), strict=True)
-        averages, currents = map(list, zip(*pairs, strict=True))
+        averages, currents = list(self.module.parameters()), list(generator.parameters())
         get_ema_multi_avg_fn(self.compute_decay(steps))(averages, currents, steps)
         for average, current in zip(self.module.buffers(), generator.buffers(), strict=True):
             average.copy_(current)

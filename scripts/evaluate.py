@@ -22,7 +22,7 @@ from gan.errors import InputError, exit_in_one_line
 from gan.metrics.extractors.fitting import fit_classifier, measure_accuracy
 from gan.metrics.memorization import estimate_copying, find_nearest
 from gan.metrics.protocol import hash_protocol
-from gan.metrics.real_statistics import choose_evenly, extract_outputs
+from gan.metrics.real_statistics import BATCH, choose_evenly, extract_outputs
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import require_trusted
 from gan.run.build import build_data, build_scorer
@@ -75,7 +75,7 @@ def compare_neighbors(scorer: Scorer, fakes: torch.Tensor, data: ImageData, devi
         return torch.cat([outputs.features for outputs in extract_outputs(scorer.extractor, images, indices, device)])
 
     scorer.reset()
-    for batch in fakes.split(500):
+    for batch in fakes.split(BATCH):
         scorer.update(batch.to(device), torch.zeros(len(batch)))
     of_fakes = torch.cat([outputs.features for outputs in scorer.batches])
     bank = features(train, torch.arange(len(train)))

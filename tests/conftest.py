@@ -1,6 +1,9 @@
 """Fixtures: configs as train.py composes them, W&B without and with a server; what the markers need."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: no run's threads follow the load
+
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator

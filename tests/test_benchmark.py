@@ -29,10 +29,13 @@ def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again
 
 
 def test_training_is_timed_idle_and_beside_other_work(monkeypatch, capsys):
-    """One choice only: each is a run of train.py, idle and busy."""
+    """One choice only: each is a run of train.py, idle, busy, and busy from a step on."""
     monkeypatch.setattr(threads, "CHOICES", {"one thread": {"OMP_NUM_THREADS": "1"}})
-    threads.measure(["trainer.max_steps=2", *NARROW["dcgan"]], 1)
-    assert re.search(r"│ one thread +│ +[1-9][\d,]* +│ +[1-9][\d,]* +│", capsys.readouterr().out)
+    monkeypatch.setattr(threads, "BEGIN", 2)
+    monkeypatch.setattr(threads, "END", 4)
+    monkeypatch.setattr(threads, "LOADS", {"idle": None, "busy": 0, "busy later": 2})
+    threads.measure(NARROW["dcgan"], 1)
+    assert re.search(r"│ one thread +│" + r" +[1-9][\d,]* +│" * 3, capsys.readouterr().out)
 
 
 def test_help_says_what_each_benchmark_measures():

@@ -7,15 +7,17 @@ import pytest
 import scipy.linalg
 import torch
 from torch import Tensor
+from torchmetrics.image import KernelInceptionDistance
 
+from gan.metrics.kid import compute_kid
 from gan.metrics.manifold import compute_manifold_scores, compute_radii
 from gan.metrics.memorization import estimate_copying, find_nearest
 from gan.metrics.scores import (
     ExtractorOutputs,
+    PrecomputedFeatures,
     RealStatistics,
     compute_fid,
     compute_inception_score,
-    compute_kid,
     compute_scores,
     name_fid,
 )
@@ -66,19 +68,43 @@ def test_kid_equals_brute_force():
 
     same = sum(k(x[i], x[j]) for x in (reals, fakes) for i in range(n) for j in range(n) if i != j)
     across = sum(k(x, y) for x in reals for y in fakes)
-    assert compute_kid(fakes, reference(reals)) == pytest.approx(same / (n * (n - 1)) - 2 * across / n**2, rel=1e-9)
+    assert compute_kid(fakes, reals) == pytest.approx(same / (n * (n - 1)) - 2 * across / n**2, rel=1e-9)
 
 
 def test_kid_over_subsets_comes_near_the_whole_and_is_the_same_each_time():
     reals, fakes = torch.randn(3000, 4).double(), torch.randn(3000, 4).double() + 0.3
-    first, again = (compute_kid(fakes, reference(reals)) for _ in range(2))
+    first, again = (compute_kid(fakes, reals) for _ in range(2))
     assert first == again
-    one = reference(reals[:1500])
-    assert first == pytest.approx(compute_kid(fakes[:1500], one), rel=0.2)
+    assert first == pytest.approx(compute_kid(fakes[:1500], reals[:1500]), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("n_reals", "n_fakes", "d"),
+    [
+        (1500, 1200, 8),
+        (1000, 1900, 3),  # each subset has all reals
+        (1900, 1000, 3),
+        (300, 700, 4),  # fewer images than a subset
+        (13, 10, 1),
+        (40, 30, 2048),
+        (60, 60, 5),  # one subset, which is all
+    ],
+)
+def test_kid_equals_that_of_torchmetrics_over_the_same_subsets(n_reals, n_fakes, d):
+    reals, fakes = torch.randn(n_reals, d).double(), torch.randn(n_fakes, d).double() + 0.3
+    metric = KernelInceptionDistance(
+        PrecomputedFeatures(d), subsets=1 if n_reals == n_fakes else 100, subset_size=min(1000, n_reals, n_fakes)
+    )
+    metric.update(reals, real=True)
+    metric.update(fakes, real=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = metric.compute()[0].item()
+    assert compute_kid(fakes, reals) == pytest.approx(expected, rel=1e-9)
 
 
 def test_kid_of_one_distribution_is_zero_on_average():
-    distances = [compute_kid(torch.randn(100, 4).double(), reference(torch.randn(100, 4))) for _ in range(50)]
+    distances = [compute_kid(torch.randn(100, 4).double(), torch.randn(100, 4).double()) for _ in range(50)]
     assert abs(np.mean(distances)) < 3 * np.std(distances) / math.sqrt(50)
 
 
@@ -132,6 +158,44 @@ def test_neighbours_are_the_same_when_the_distances_come_in_parts():
     measured = compute_manifold_scores(reals, compute_radii(reals), fakes)
     assert measured["precision"] == pytest.approx((distances < real_radii).any(1).double().mean().item())
     assert measured["coverage"] == pytest.approx((distances < real_radii).any(0).double().mean().item())
+
+
+def sets_of_features() -> dict[str, tuple[Tensor, Tensor]]:
+    """Return features of reals and fakes by name, among them sets whose images are at a radius or at one point."""
+    x, y = torch.randn(1300, 4).double(), torch.randn(1100, 4).double() * 0.8 + 0.3
+    return {
+        "several tiles": (x, y),
+        "one feature": (x[:, :1], y[:, :1]),
+        "2048 features": (torch.rand(120, 2048).double(), torch.rand(90, 2048).double() * 1.02),
+        "few images": (x[:10], y[:12]),
+        "far from zero": (x[:300] + 1000, y[:300] + 1000),
+        "ties": (torch.arange(100.0).double()[:, None], torch.arange(-20.5, 80, 0.5).double()[:, None]),
+        "a grid with duplicates": (torch.randint(4, (600, 3)).double(), torch.randint(5, (700, 3)).double()),
+        "all reals copied": (x[:600], x[:600]),
+        "some reals copied over and over": (torch.cat([x[:500], x[:3].repeat(9, 1)]), x[:7].repeat(80, 1)),
+        "copies of 2048 features": (torch.rand(1, 2048).double().repeat(40, 1), torch.rand(30, 2048).double()),
+        "one image over and over": (x[:500], x[:1].repeat(600, 1)),
+    }
+
+
+@pytest.mark.parametrize("name", sets_of_features())
+def test_scores_of_coverage_equal_those_of_exact_distances(name):
+    """An image at the radius of a ball itself is outside."""
+
+    def distances(x, y):
+        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+    reals, fakes = sets_of_features()[name]
+    of_reals, of_fakes = (distances(x, x).kthvalue(6).values for x in (reals, fakes))
+    inside = distances(fakes, reals) < of_reals
+    expected = {
+        "precision": inside.any(1).double().mean().item(),
+        "recall": (distances(fakes, reals) < of_fakes[:, None]).any(0).double().mean().item(),
+        "density": inside.double().sum(1).mean().item() / 5,
+        "coverage": inside.any(0).double().mean().item(),
+    }
+    assert torch.allclose(compute_radii(reals), of_reals, rtol=1e-9, atol=1e-5)
+    assert compute_manifold_scores(reals, compute_radii(reals), fakes) == pytest.approx(expected, rel=1e-9)
 
 
 def outputs(n: int = 100, d: int = 4, labels: Tensor | None = None) -> ExtractorOutputs:
@@ -220,6 +284,13 @@ def test_nearest_finds_what_loops_find():
     table = [[float((q - b).norm()) for b in bank.double()] for q in queries.double()]
     assert distances.tolist() == pytest.approx([min(row) for row in table])
     assert indices.tolist() == [row.index(min(row)) for row in table]
+
+
+def test_a_copy_is_at_distance_zero_exactly():
+    bank = torch.rand(300, 128)
+    distances, indices = find_nearest(bank[50:250], bank)
+    assert not distances.any()
+    assert indices.tolist() == list(range(50, 250))
 
 
 def test_copying_is_the_share_of_pairs_in_which_the_fake_is_nearer():

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
-BATCH_SIZE = 500
+BATCH_SIZE = 250
 
 
 class Latents:
@@ -25,10 +25,10 @@ class Latents:
         return self.prior(self.n, self.z_dim, generator=random), self.labels.sort().values[chosen]
 
     def build_loader(self, seed: int | None = None, *, rank: int = 0, world: int = 1) -> DataLoader:
-        """Return a loader of batches (z, labels) of up to 500, for one of `world` processes.
+        """Return a loader of batches (z, labels) of up to 250, for one of `world` processes.
 
         A process gets every `world`-th batch, beginning with that of its rank: together they have each pair once.
         """
-        batches = torch.arange(self.n).split(min(BATCH_SIZE, -(-self.n // world)))
-        mine = [batch.tolist() for batch in batches[rank::world]]
-        return DataLoader(TensorDataset(*self.draw(seed)), batch_sampler=mine, generator=torch.Generator())
+        size = min(BATCH_SIZE, -(-self.n // world))
+        batches = list(zip(*(part.split(size) for part in self.draw(seed)), strict=True))
+        return DataLoader(batches[rank::world], batch_size=None, generator=torch.Generator())

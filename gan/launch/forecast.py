@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import shlex
 import time
 from collections import Counter
@@ -19,8 +18,8 @@ from omegaconf import DictConfig, open_dict
 from gan.errors import exit_in_one_line
 from gan.launch.swept_keys import SweptKeys
 from gan.run.display import format_duration
-from gan.run.threads import choose_threads
 from gan.system.console import plain_console
+from gan.system.threads import choose_threads, divide_threads
 
 WARM_UP, TIMED = 3, 12  # steps of each cell
 START_S = 12  # of a run: imports, and files written at its end
@@ -73,7 +72,6 @@ def expand_sweep(config: DictConfig) -> list[tuple[str, ...]]:
 def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
     """Return the seconds that a run will take, estimated from some of its steps and one scoring."""
     import torch
-    from joblib import cpu_count
     from pytorch_lightning import Trainer, seed_everything
 
     from gan.launch.step_timer import StepTimer
@@ -82,7 +80,7 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
 
     quiet()
     threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, cpu_count() // n_jobs)))
+    torch.set_num_threads(int(divide_threads(n_jobs)))
     try:
         cfg = prepare_run(words, config)
         seed_everything(cfg.seed, verbose=False)

@@ -19,6 +19,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLaunche
 
 from gan.launch.jobs import STOP, WANDB_SERVICE, exit_now, fail_job, run_in_threads
 from gan.run.display import name_by_overrides, print_result
+from gan.system.threads import divide_threads
 
 POLL_S = 0.2  # between looks at a process
 
@@ -93,9 +94,8 @@ class MachineLauncher(LocalLauncher):
 def worker_environments(n_jobs: int) -> list[dict[str, str]]:
     """Return the environment variables of each of `n_jobs` processes: its number of threads, and its GPU."""
     import torch
-    from joblib import cpu_count
 
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cpu_count() // n_jobs))
+    threads = divide_threads(n_jobs)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible is not None else [str(i) for i in range(torch.cuda.device_count())]
     return [

@@ -1,16 +1,36 @@
-"""Precision, recall, density and coverage: how well two sets of features cover each other, by nearest neighbors."""
+"""Precision, recall, density and coverage: how well two sets of features cover each other, by nearest neighbors.
+
+Features are in float64. At most 500 x 500 distances are in memory at a time.
+"""
+
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
+from gan.metrics.distances import compute_squared_distances, split_range
+
 NEIGHBORS = 5
-ROWS = 1000  # of a distance matrix in memory at a time
+ROUNDING = 1e-12  # more than the error of a squared distance in float64, relative to the radius and the norm squared
 
 
 def compute_radii(features: Tensor, k: int = NEIGHBORS) -> Tensor:
     """Return the distance (N,) of each of the features (N, d) to its k-th nearest neighbor among them."""
-    rows = (torch.cdist(rows, features) for rows in features.split(ROWS))
-    return torch.cat([distances.topk(k + 1, largest=False).values[:, -1] for distances in rows])
+    nearest = features.new_full((len(features), k + 1), torch.inf)  # squared distances, that to itself included
+    for rows, columns in combinations_with_replacement(split_range(len(features)), 2):  # the matrix is symmetric
+        distances = compute_squared_distances(features[rows], features[columns])
+        nearest[rows] = torch.cat([nearest[rows], distances], 1).topk(k + 1, largest=False).values
+        if rows != columns:
+            nearest[columns] = torch.cat([nearest[columns], distances.T], 1).topk(k + 1, largest=False).values
+    return nearest[:, -1].clamp(min=0).sqrt()
+
+
+def square_radii(radii: Tensor, centers: Tensor) -> Tensor:
+    """Return the squared radii (N,) of balls around centers (N, d), less what rounding may change in a distance.
+
+    An image at the radius itself, such as the k-th neighbor, is then outside, however its distance is rounded.
+    """
+    return radii.square() - ROUNDING * (radii.square() + centers.square().sum(1))
 
 
 def compute_manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k: int = NEIGHBORS) -> dict[str, float]:
@@ -22,17 +42,21 @@ def compute_manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k:
     [0, 1]. Density is the mean number of balls of reals that a fake is in, divided by k: about 1 for fakes that are
     distributed like the reals, and possibly above.
     """
-    fake_radii = compute_radii(fakes, k)
-    inside = torch.zeros(len(fakes), dtype=torch.long)
-    recalled, nearest = torch.zeros(len(reals), dtype=torch.bool), torch.full((len(reals),), torch.inf)
-    for i, (rows, rows_radii) in enumerate(zip(fakes.split(ROWS), fake_radii.split(ROWS), strict=True)):
-        distances = torch.cdist(rows, reals)  # (ROWS, M)
-        inside[i * ROWS : i * ROWS + len(rows)] = (distances < real_radii).sum(1)
-        recalled |= (distances < rows_radii[:, None]).any(0)
-        nearest = torch.minimum(nearest.to(distances), distances.amin(0))
+    real_balls, fake_balls = square_radii(real_radii, reals), square_radii(compute_radii(fakes, k), fakes)
+    precise = torch.zeros(len(fakes), dtype=torch.bool)
+    recalled, covered = torch.zeros(2, len(reals), dtype=torch.bool)
+    inside = 0
+    for rows in split_range(len(fakes)):
+        for columns in split_range(len(reals)):
+            distances = compute_squared_distances(fakes[rows], reals[columns])
+            recalled[columns] |= (distances - fake_balls[rows, None]).amin(0) < 0
+            distances -= real_balls[columns]  # now negative inside a real's ball
+            precise[rows] |= distances.amin(1) < 0
+            covered[columns] |= distances.amin(0) < 0
+            inside += int((distances < 0).count_nonzero())
     return {
-        "precision": (inside > 0).double().mean().item(),
+        "precision": precise.double().mean().item(),
         "recall": recalled.double().mean().item(),
-        "density": inside.double().mean().item() / k,
-        "coverage": (nearest < real_radii).double().mean().item(),
+        "density": inside / (k * len(fakes)),
+        "coverage": covered.double().mean().item(),
     }

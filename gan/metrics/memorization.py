@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor
 
-ROWS = 1000  # of a distance matrix in memory at a time
+from gan.metrics.distances import compute_squared_distances
+
+ROWS = 500  # of the matrix of distances in memory at a time: 240 MB for 60,000 training images
 
 
 def find_nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distances (N,) of queries (N, d) to the nearest row of the bank (M, d), and its indices (N,)."""
-    bank = bank.double()
-    minima = [torch.cdist(rows.double(), bank).min(1) for rows in queries.split(ROWS)]
-    return torch.cat([m.values for m in minima]), torch.cat([m.indices for m in minima])
+    queries, bank = queries.double(), bank.double()
+    indices = torch.cat([compute_squared_distances(rows, bank).argmin(1) for rows in queries.split(ROWS)])
+    return (queries - bank[indices]).norm(dim=1), indices  # the distance of a copy is exactly 0
 
 
 def estimate_copying(fakes: Tensor, held_out: Tensor) -> float:

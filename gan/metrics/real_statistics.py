@@ -19,7 +19,7 @@ from gan.metrics.manifold import compute_radii
 from gan.metrics.scores import ExtractorOutputs, RealStatistics
 from gan.system.files import write_whole
 
-BATCH = 500
+BATCH = 250
 MOST_FEATURES = 10_000  # stored, for scores that compare pairs of images
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def extract_outputs(
     extractor: Extractor, images: Images, chosen: Tensor, device: torch.device | str
 ) -> Iterator[ExtractorOutputs]:
-    """Yield the extractor's outputs for the chosen images, given by indices (n,), in batches of 500 on the CPU."""
+    """Yield the extractor's outputs for the chosen images, given by indices (n,), in batches of 250 on the CPU."""
     title = escape(f"{extractor.name}: real images")
     rows = track(chosen.split(BATCH), title, transient=True, disable=not sys.stdout.isatty())
     for indices in rows:

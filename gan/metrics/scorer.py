@@ -16,6 +16,7 @@ from gan.data.pixels import to_uint8
 from gan.distributed import gather_objects, get_rank
 from gan.errors import InputError
 from gan.metrics.extractors.extractor import Extractor
+from gan.metrics.kid import SUBSET_SIZE, SUBSETS
 from gan.metrics.manifold import NEIGHBORS
 from gan.metrics.real_statistics import (
     choose_evenly,
@@ -25,8 +26,6 @@ from gan.metrics.real_statistics import (
     save_statistics,
 )
 from gan.metrics.scores import (
-    SUBSET_SIZE,
-    SUBSETS,
     ExtractorOutputs,
     RealStatistics,
     compute_scores,

@@ -1,14 +1,13 @@
-"""Scores from features: FID, KID and Inception Score by torchmetrics, and those of manifold.py."""
+"""Scores from features: FID and Inception Score by torchmetrics, and those of kid.py and manifold.py."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
+from torchmetrics.image import FrechetInceptionDistance, InceptionScore
 
+from gan.metrics.kid import compute_kid
 from gan.metrics.manifold import compute_manifold_scores
-
-SUBSETS, SUBSET_SIZE = 100, 1000  # Binkowski et al. 2018, section 4
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_clas
     features = fakes.features.double()
     if not all(bool(torch.isfinite(part).all()) for part in (features, fakes.logits) if part is not None):
         raise ValueError("the extractor's features of the samples are not finite, so they can't be scored")
-    measured = {"fid": compute_fid(features, reals), "kid": compute_kid(features, reals)}
-    measured |= compute_manifold_scores(reals.features.double(), reals.radii, features)
+    real_features = reals.features.double()
+    measured = {"fid": compute_fid(features, reals), "kid": compute_kid(features, real_features)}
+    measured |= compute_manifold_scores(real_features, reals.radii, features)
     if fakes.logits is not None:
         measured["inception_score"] = compute_inception_score(fakes.logits)
     if knows_classes:
@@ -92,18 +92,6 @@ def compute_fid(features: Tensor, reals: RealStatistics) -> float:
     fid.real_features_num_samples = torch.tensor(reals.n)
     fid.update(features, real=False)
     return fid.compute().item()
-
-
-def compute_kid(features: Tensor, reals: RealStatistics) -> float:
-    """Return the kernel distance of features (N, d) to those of the reals, the mean over subsets of a fixed seed."""
-    size = min(SUBSET_SIZE, len(features), len(reals.features))
-    subsets = 1 if size == len(features) == len(reals.features) else SUBSETS
-    kid = build_metric(KernelInceptionDistance, features, subsets=subsets, subset_size=size)
-    kid.update(reals.features.to(features), real=True)
-    kid.update(features, real=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return kid.compute()[0].item()
 
 
 def compute_inception_score(logits: Tensor) -> float:

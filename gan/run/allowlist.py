@@ -50,7 +50,8 @@ PARTS = (  # in a run's config
     *list_names("gan.callbacks", "cost.Cost interruption.Interruption last_checkpoint.LastCheckpoint"),
     *list_names("gan.callbacks", "monitors.Throughput monitors.DivergenceGuard progress.TrainingProgress"),
     *list_names("gan.metrics.extractors", "classifier.* inception.* own_classifier.* timm_model.*"),
-    *("gan.callbacks.samples.SampleGrid", "gan.search.pruning.TrialReport", "gan.tracking.wandb_logger"),
+    *list_names("gan.callbacks", "samples.SampleGrid threads.Threads"),
+    *("gan.search.pruning.TrialReport", "gan.tracking.wandb_logger"),
     *list_names(
         "torch.optim",
         "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop Rprop SGD SparseAdam",

@@ -19,7 +19,7 @@ INCIDENTAL = {
     *("trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly", "trainer.deterministic"),
     *("trainer.benchmark", "callbacks.progress", "callbacks.cost", "callbacks.throughput", "callbacks.interruption"),
     *("callbacks.guard", "callbacks.samples", "callbacks.checkpoint", "callbacks.best", "callbacks.last"),
-    "callbacks.search",
+    *("callbacks.threads", "callbacks.search"),
     # keys that act only through others, which interpolate them
     *(
         "optimizer.lr",

@@ -40,7 +40,8 @@ class Inception(Extractor):
             torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity would run what a pickle says
         except (RuntimeError, UnpicklingError) as error:
             raise InputError(f"metrics.weights_path={path}: holds other objects than weights") from error
-        self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path)).eval()
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path)).eval()
+        self.network = network.to(memory_format=torch.channels_last)
         self.num_features, self.knows_classes = 2048, False
         self.name = "inception"
         self.resize = "299 px, bilinear as in TensorFlow 1"
