@@ -15,8 +15,8 @@ from rich.table import Table
 from gan.system.console import plain_console
 from gan.system.precision import cpu_has_bfloat16
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+TIMED = ROOT / "scripts" / "benchmarks" / "timed"
 CASES = {  # overrides, steps
     "mlp": (["model=mlp"], 400),
     "dcgan": (["model=dcgan"], 150),
@@ -73,7 +73,7 @@ def run_train(root: Path) -> Side:
         with TemporaryDirectory() as folder:
             clock = Path(folder, "clock")
             words = [*words, f"trainer.max_steps={steps}", f"trainer.val_check_interval={10 * steps}"]
-            words += ["+callbacks.clock._target_=_clock.Clock", f"+callbacks.clock.path={clock}"]
+            words += ["+callbacks.clock._target_=clock.Clock", f"+callbacks.clock.path={clock}"]
             start([root / "train.py", *words, f"hydra.run.dir={folder}/run"])
             return float(clock.read_text(encoding="utf-8"))
 
@@ -82,12 +82,12 @@ def run_train(root: Path) -> Side:
 
 def run_bare_loop(words: list[str], steps: int) -> float:
     """Return the images per second of the bare loop."""
-    return float(start([HERE / "_bare_loop.py", str(steps), *words]).splitlines()[-1])
+    return float(start([TIMED / "bare_loop.py", str(steps), *words]).splitlines()[-1])
 
 
 def start(words: list) -> str:
     """Run a Python script to its end, and return what it prints."""
-    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    environment = os.environ | {"PYTHONPATH": str(TIMED)}
     return subprocess.run(
         [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True, env=environment
     ).stdout

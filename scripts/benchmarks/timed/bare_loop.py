@@ -1,6 +1,6 @@
 """Training as a script would have it: the same networks and the same arithmetic, and nothing else.
 
-python scripts/benchmarks/_bare_loop.py STEPS [--dataloader] key=value ...
+python scripts/benchmarks/timed/bare_loop.py STEPS [--dataloader] key=value ...
 """
 
 import sys
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import torch
-from _clock import WARM_UP
+from clock import WARM_UP
 from hydra import compose, initialize_config_dir
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -83,7 +83,7 @@ def train(steps: int, penalty: str, mixed: bool, batches, g, d, ema) -> float:
 def main() -> None:
     steps, *words = sys.argv[1:]
     dataloader = "--dataloader" in words
-    with initialize_config_dir(str(Path(__file__).resolve().parents[2] / "conf")):
+    with initialize_config_dir(str(Path(__file__).resolve().parents[3] / "conf")):
         cfg = compose("train", [word for word in words if word != "--dataloader"])
     data = build_data(cfg)
     gan = build_gan(cfg, data.shape)
