@@ -24,8 +24,7 @@ def drawn(tmp_path, classes: list[str], n_samples: int, **options):
     """Draw the grid of a run with these classes and so many validation samples."""
     z, labels = torch.randn(n_samples, 4), torch.arange(n_samples) * len(classes) // max(1, n_samples)
     trainer = SimpleNamespace(is_global_zero=True, global_step=7, logger=None)
-    trainer.datamodule = SimpleNamespace(classes=classes)
-    trainer.val_dataloaders = SimpleNamespace(dataset=SimpleNamespace(tensors=(z, labels)))
+    trainer.datamodule = SimpleNamespace(classes=classes, latents=SimpleNamespace(draw=lambda: (z, labels)))
     generator = Labels()
     generator.n_classes = len(classes)
     callback = SampleGrid(str(tmp_path), **options)
