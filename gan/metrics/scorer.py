@@ -42,7 +42,7 @@ CLEAR_GAIN = 0.1  # of the way from chance to certainty: the least accuracy of a
 VERSION = 1  # of the scores' definitions, part of every protocol
 
 log = logging.getLogger(__name__)
-MEASURED = Last()  # statistics and floor of the runs of this process
+MEASURED = Last()  # statistics and floor of the last run of this process without a cache
 
 
 class Scorer:
@@ -113,25 +113,28 @@ class Scorer:
         of_fakes = ("generator", "z_seed")
         key = {name: value for name, value in self.protocol.items() if name not in of_fakes}
         key |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
-        name = digest(key)
-        self.real_statistics, floor = MEASURED.get(name, lambda: self.load_or_measure(name, device))
+        self.real_statistics, floor = self.load_or_compute(digest(key), device)
         if self.num_classes and self.extractor.knows_classes:
             self.require_known_classes(floor["conditional_accuracy"])
         self.floor = self.drop_inapplicable(floor)
 
-    def load_or_measure(self, name: str, device: torch.device | str) -> tuple[RealStatistics, dict[str, float]]:
-        """Return the statistics of the reals and the floor from the cache or, computed and cached, from the images."""
-        path = self.cache_dir / f"{name}.safetensors" if self.cache_dir else None
-        cached = load_statistics(path) if path else None
-        if cached:
-            return cached
+    def load_or_compute(self, key: str, device: torch.device | str) -> tuple[RealStatistics, dict[str, float]]:
+        """Return the statistics of the reals and the floor from the cache or, if it has none, computed."""
+        if not self.cache_dir:
+            return MEASURED.get(key, lambda: self.compute_reals(device))
+        path = self.cache_dir / f"{key}.safetensors"
+        found = load_statistics(path)
+        if not found:
+            found = self.compute_reals(device)
+            save_statistics(path, *found)
+        return found
+
+    def compute_reals(self, device: torch.device | str) -> tuple[RealStatistics, dict[str, float]]:
+        """Return the statistics of the reals and the floor."""
         self.real_statistics = compute_statistics(self.extractor, self.reals, device)
         chosen = choose_evenly(len(self.others), self.n_floor)
         outputs = extract_outputs(self.extractor, self.others, chosen, device)
-        floor = self.score_outputs(concatenate_outputs(list(outputs)))
-        if path:
-            save_statistics(path, self.real_statistics, floor)
-        return self.real_statistics, floor
+        return self.real_statistics, self.score_outputs(concatenate_outputs(list(outputs)))
 
     def require_known_classes(self, accuracy: float) -> None:
         """Raise InputError for an extractor that knows other classes than those of the images, by its accuracy."""

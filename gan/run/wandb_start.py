@@ -1,10 +1,12 @@
 """The start of W&B for a run, beside the import of torch."""
 
+import os
 from contextlib import suppress
 from threading import Thread
 
 from omegaconf import DictConfig
 
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 TRACKED = "gan.tracking.wandb_logger"
 
 
@@ -15,7 +17,8 @@ def start_wandb(cfg: DictConfig) -> None:
     that W&B refuses is reported by its first use.
     """
     logger = cfg.get("logger") or {}
-    if logger.get("_target_") != TRACKED or logger.get("mode") == "disabled":
+    is_first = not any(int(os.environ.get(name) or 0) for name in RANKS)  # only the first process logs
+    if logger.get("_target_") != TRACKED or logger.get("mode") == "disabled" or not is_first:
         return
     import wandb
 
