@@ -27,8 +27,7 @@ class SampleGrid(RunCallback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        data = trainer.datamodule
-        names, z, labels = self.choose(data.classes, *data.latents.draw())
+        names, z, labels = self.choose(trainer.datamodule.classes, *trainer.datamodule.latents.draw())
         samples = pl_module.ema(z.to(pl_module.device), labels.to(pl_module.device)).cpu()
         if torch.isfinite(samples).all():
             path = self.folder / f"step_{trainer.global_step:06d}.png"
