@@ -1,15 +1,21 @@
 """Combinations that cannot be right are refused in one line, and refusing leaves no trace."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+import train
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import BCE, Wasserstein
 from gan.models import dcgan, infogan, projection
 from gan.penalties import R1
-from gan.run.checks import check_gan
+from gan.run.checks import check_gan, require_compilable
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
 
@@ -89,6 +95,41 @@ def test_a_wasserstein_loss_needs_something_that_bounds_the_discriminator():
     check_gan(game(generator(), free, Wasserstein(), penalties=[R1()]), **SHAPE)
     check_gan(game(generator(), free, Wasserstein(), weight_clip=0.01), **SHAPE)
     check_gan(game(generator(), spectral, Wasserstein()), **SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("options", "players", "word"),
+    [({"penalties": [R1()]}, {"norm": "layer"}, "penalty=none"), ({}, {"norm": "spectral"}, "spectral norm")],
+)
+def test_what_torch_compile_cannot_train_is_refused(options, players, word):
+    with pytest.raises(InputError, match=rf"trainer.compile=true.*{word}"):
+        require_compilable(game(generator(), dcgan.Discriminator(**SHAPE, width=4, **players), BCE(), **options))
+
+
+def test_torch_compile_needs_a_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no_such_compiler")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"trainer.compile=true.*CXX"):
+        require_compilable(game(generator(), dcgan.Discriminator(**SHAPE, width=4), BCE()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
+def test_compiled_networks_train_as_others_do(configure, tmp_path):
+    """Their cost is counted, their checkpoint has the same names, and the weights differ by rounding only."""
+    weights, costs = [], []
+    for compiled in (False, True):
+        words = ["model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[16]", "metrics=none"]
+        cfg = configure(*words, "trainer.max_steps=5", f"trainer.compile={compiled}", f"run_dir={tmp_path}/{compiled}")
+        train.train(cfg)
+        weights.append(load_file(f"{cfg.run_dir}/generator.safetensors"))
+        costs.append(
+            json.loads(Path(cfg.run_dir, "metrics.json").read_text(encoding="utf-8"))["scores"]["flops_per_step"]
+        )
+    assert costs[0] == costs[1] > 0
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_projection_without_classes_is_refused():

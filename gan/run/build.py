@@ -20,7 +20,7 @@ from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
 from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
-from gan.run.checks import check_gan, refuse_nested_multirun
+from gan.run.checks import check_gan, refuse_nested_multirun, require_compilable
 from gan.run.objectives import require_measured
 from gan.system.reuse import Last
 
@@ -68,6 +68,10 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         weight_clip=cfg.weight_clip,
     )
     check_gan(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
+    if cfg.trainer.get("compile"):
+        require_compilable(gan)
+        gan.generator.compile()
+        gan.discriminator.compile()
     return gan
 
 
@@ -105,7 +109,8 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
         "plugins": [*(build(cfg.trainer.get("plugins")) or []), WholeCheckpoints()],
     }
     share_state(parts["callbacks"])
-    trainer = build(cfg.trainer, enable_checkpointing=False, **parts)
+    options = [name for name in cfg.trainer if name != "compile"]  # Lightning has no such option
+    trainer = build(OmegaConf.masked_copy(cfg.trainer, options), enable_checkpointing=False, **parts)
     refuse_nested_multirun(trainer)
     data.require_batches(trainer.world_size)
     return trainer, evaluation

@@ -1,6 +1,8 @@
 """Combinations that can't train, refused before training in one line."""
 
 import logging
+import os
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,6 +59,19 @@ def refuse_nested_multirun(trainer: Trainer) -> None:
             f"trainer.devices={trainer.num_devices}: in a multirun a launcher must start a run's processes; "
             "use hydra/launcher=slurm_ddp, or trainer.devices=1"
         )
+
+
+def require_compilable(gan: GAN) -> None:
+    """Raise InputError for a GAN that torch.compile can't train, and without the compiler that it needs on a CPU."""
+    problem = None
+    if gan.penalties:
+        problem = "torch.compile can't differentiate twice, as penalties do; use penalty=none"
+    elif any(is_parametrized(module) for module in gan.discriminator.modules()):
+        problem = "torch.compile fails with spectral norm, which changes at each forward pass; use another norm"
+    elif not torch.cuda.is_available() and not shutil.which(os.environ.get("CXX", "g++")):
+        problem = "torch.compile needs a C++ compiler, g++ or that of the variable CXX"
+    if problem:
+        raise InputError(f"trainer.compile=true: {problem}, or leave it out")
 
 
 def require_steps(trainer: Trainer) -> None:

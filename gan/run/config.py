@@ -24,6 +24,7 @@ TYPES = {  # of keys that are not arguments of a constructor
     "seed": int | None,
     "conditional": bool,
     "discriminator_norm": str,
+    "trainer.compile": bool,
     "trainer.precision": object,  # checked by resolve_precision
     "optimizer.lr": float,
     "optimizer.beta1": float,
