@@ -1,11 +1,18 @@
 """Benchmarks run; what they measure is nobody's to assert."""
 
+import importlib
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks import threads
+from gan.callbacks.cost import FlopCounter
+from gan.run.build import build_data, build_gan
+from scripts.benchmarks import threads, train
 from tests.helpers import NARROW, ROOT, run_command
+from train import train as run_train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,6 +43,42 @@ def test_training_is_timed_idle_and_beside_other_work(monkeypatch, capsys):
     monkeypatch.setattr(threads, "LOADS", {"idle": None, "busy": 0, "busy later": 2})
     threads.measure(NARROW["dcgan"], 1)
     assert re.search(r"│ one thread +│" + r" +[1-9][\d,]* +│" * 3, capsys.readouterr().out)
+
+
+def test_train_is_compared_with_a_bare_loop_and_another_checkout(monkeypatch, capsys, tmp_path):
+    words = ["model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[16]"]
+    monkeypatch.setattr(train, "CASES", {"mlp": (words, 12), "mlp, r1": ([*words, "penalty=r1"], 12)})
+    monkeypatch.setattr(train, "cpu_has_bfloat16", lambda: False)
+    train.measure([], 1, before=str(ROOT), to_json=str(tmp_path / "rates.json"))
+    assert re.search(r"│ mlp, 32-true +│ +\d+\.\d+ ", capsys.readouterr().out)
+    rates = json.loads((tmp_path / "rates.json").read_text())["images_per_second"]
+    assert rates["mlp, 32-true"].keys() == {"train.py", "bare loop", "before", "DataLoader"}
+    assert rates["mlp, r1, 32-true"].keys() == {"train.py", "bare loop", "before"}
+    assert all(rate > 0 for of_case in rates.values() for side in of_case.values() for rate in side)
+
+
+def test_the_bare_loop_has_the_arithmetic_of_a_run(configure, monkeypatch):
+    """Its operations are as many as those of a step of train.py."""
+    monkeypatch.syspath_prepend(str(train.TIMED))
+    bare_loop = importlib.import_module("bare_loop")
+    for words in (["model=mlp"], ["penalty=r1", *NARROW["dcgan"]], ["penalty=gradient_penalty", *NARROW["dcgan"]]):
+        cfg = configure(*words, "trainer.max_steps=1", "metrics=none")
+        shutil.rmtree(cfg.run_dir, ignore_errors=True)
+        run_train(cfg)
+        scores = json.loads(Path(cfg.run_dir, "metrics.json").read_text(encoding="utf-8"))["scores"]
+        data = build_data(cfg)
+        gan = build_gan(cfg, data.shape)
+        batches = bare_loop.feed(data.splits["train"].images, data.splits["train"].labels, dataloader=False)
+        players = gan.generator, gan.discriminator, gan.ema.module
+        with FlopCounter() as counter:
+            bare_loop.train(1 + bare_loop.WARM_UP, next(iter(cfg.penalty), "none"), False, batches, *players)
+        assert counter.total == scores["flops_per_step"] * (1 + bare_loop.WARM_UP)
+
+
+def test_the_start_of_a_run_is_timed():
+    done = run_command("startup", *NARROW["dcgan"], "--turns", "1", script="scripts/benchmark.py")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"│ train.py +│ +\d+\.\d+ ", done.stdout)
 
 
 def test_help_says_what_each_benchmark_measures():

@@ -1,5 +1,6 @@
 """From a config to the parts of a run: data, networks and their game, scorer."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,8 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
     share_state(parts["callbacks"])
     options = [name for name in cfg.trainer if name != "compile"]  # Lightning has no such option
     trainer = build(OmegaConf.masked_copy(cfg.trainer, options), enable_checkpointing=False, **parts)
+    if trainer.strategy.root_device.type == "cpu":  # each optimizer step asks for GPUs
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 makes it search for NVML's library each time
     refuse_nested_multirun(trainer)
     data.require_batches(trainer.world_size)
     return trainer, evaluation
