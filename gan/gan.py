@@ -90,7 +90,8 @@ class GAN(LightningModule):
         self.images_seen += len(images) * self.trainer.world_size
         for scheduler in self.lr_schedulers():
             scheduler.step()
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        read_every = self.trainer.log_every_n_steps, self.trainer.val_check_batch  # steps, by loggers and evaluations
+        if any(self.global_step % interval == 0 for interval in read_every):
             self.log_dict(self.logs)
             self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
 

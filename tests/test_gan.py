@@ -161,6 +161,14 @@ def test_a_step_calls_nothing_of_hydra(configure, monkeypatch, prior):
     assert not [name for name in called if "hydra" in name or "omegaconf" in name]
 
 
+def test_losses_are_logged_where_loggers_and_evaluations_read_them(configure, monkeypatch):
+    logged, log = [], GAN.log_dict
+    monkeypatch.setattr(GAN, "log_dict", lambda self, logs: logged.append(self.global_step) or log(self, logs))
+    options = ["trainer.max_steps=10", "trainer.log_every_n_steps=4", "trainer.val_check_interval=5", "metrics=none"]
+    trained(configure, monkeypatch, *options, "~callbacks.throughput")
+    assert logged == [4, 5, 8, 10]
+
+
 def test_fakes_carry_no_gradient_to_the_generator_in_the_discriminators_step(configure, monkeypatch):
     seen = Counter()
     step = GAN.discriminator_step
