@@ -72,10 +72,10 @@ def expand_sweep(config: DictConfig) -> list[tuple[str, ...]]:
 def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
     """Return the seconds that a run will take, estimated from some of its steps and one scoring."""
     import torch
-    from pytorch_lightning import Trainer, seed_everything
+    from pytorch_lightning import seed_everything
 
     from gan.launch.step_timer import StepTimer
-    from gan.run.build import build, build_data, build_gan, build_scorer, network_shape
+    from gan.run.build import build_data, build_gan, build_lightning_trainer, build_scorer, network_shape
     from gan.system.console import quiet
 
     quiet()
@@ -86,10 +86,10 @@ def time_run(words: list[str], config: DictConfig, n_jobs: int) -> float:
         seed_everything(cfg.seed, verbose=False)
         data = build_data(cfg)
         gan, scorer, timer = build_gan(cfg, network_shape(cfg, data)), build_scorer(cfg, data), StepTimer(WARM_UP)
-        trainer: Trainer = build(
-            cfg.trainer,
+        trainer = build_lightning_trainer(
+            cfg,
             **{"max_steps": WARM_UP + TIMED, "limit_val_batches": 0, "enable_progress_bar": False},
-            **{"callbacks": [timer], "logger": False, "enable_checkpointing": False},
+            **{"callbacks": [timer], "logger": False},
         )
         steps = cfg.trainer.max_steps
         if steps < 1:

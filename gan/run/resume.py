@@ -111,7 +111,8 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
 
 def compare_settings(recorded: dict[str, Any], config: dict[str, Any], source: Path) -> dict[str, tuple[Any, Any]]:
     """Return the settings that differ, by key, with both values; raise InputError for those that can't change."""
-    before, now = UNRECORDED | select_settings(recorded), select_settings(config)
+    before, now = select_settings(recorded), select_settings(config)
+    before = {key: value for key, value in UNRECORDED.items() if key in now} | before
     changes, refused = {}, []
     for key in [*now, *(key for key in before if key not in now)]:
         old, new = before.get(key), now.get(key)
