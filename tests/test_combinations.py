@@ -41,6 +41,7 @@ def step(gan: GAN, channels: int, image_size: int, num_classes: int, steps: int 
     gan.log_dict = lambda logs: logged.append({name: value.item() for name, value in logs.items()})
     quiet = {
         "logger": False,
+        "log_every_n_steps": 1,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -54,7 +54,7 @@ STEPS = {
 @pytest.fixture(autouse=True)
 def _quick_kid(monkeypatch):
     """Ranks need no 100 subsets."""
-    monkeypatch.setattr("gan.metrics.scores.SUBSETS", 10)
+    monkeypatch.setattr("gan.metrics.kid.SUBSETS", 10)
 
 
 @pytest.fixture(scope="module")
