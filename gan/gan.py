@@ -135,7 +135,7 @@ class GAN(LightningModule):
 
     def update(self, optimizer: Optimizer, loss: Tensor) -> None:
         """Take one step of a player's optimizer, along the gradient of a scalar loss averaged over processes."""
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         optimizer.zero_grad()
         # not Lightning's manual_backward, which makes DDP wait for the other player's gradients
         loss.backward(inputs=parameters)  # nothing is computed for the other player or for the images

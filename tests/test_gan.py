@@ -141,6 +141,21 @@ def test_an_update_computes_gradients_of_its_player_only(configure, monkeypatch)
     assert found == [["discriminator"], ["generator"]] * 2
 
 
+def test_frozen_parameters_stay_and_the_others_train(configure, monkeypatch):
+    """As of a network of one's own whose first layers are pretrained."""
+    initialize, before = Discriminator.__init__, []
+
+    def freeze_first_layer(self, **options):
+        initialize(self, **options)
+        self.body[0].requires_grad_(False)
+        before.append([layer.weight.clone() for layer in (self.body[0], self.body[2])])
+
+    monkeypatch.setattr(Discriminator, "__init__", freeze_first_layer)
+    gan = trained(configure, monkeypatch, "trainer.max_steps=2", "metrics=none", "penalty=r1")
+    unchanged = [torch.equal(gan.discriminator.body[i].weight, old) for i, old in zip((0, 2), before[-1], strict=True)]
+    assert unchanged == [True, False]
+
+
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
 def test_a_step_calls_nothing_of_hydra(configure, monkeypatch, prior):
     called = []
