@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import logging
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -12,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan.system.files import write_whole
-
-log = logging.getLogger(__name__)
+from gan.system.files import write_to_cache
 
 
 def read_digits(cache_dir: str | None = None) -> tuple[Tensor, Tensor]:
@@ -47,7 +44,4 @@ def save_rows(path: Path, rows: np.ndarray) -> None:
     """Write rows to a file with a checksum; warn if the folder can't be written to."""
     content = BytesIO()
     np.savez(content, rows=rows)
-    try:
-        write_whole(path, content.getbuffer())
-    except OSError as error:
-        log.warning("cache_dir=%s: the parsed digits are not cached: %s", path.parent, error)
+    write_to_cache(path, content.getbuffer(), "the parsed digits")

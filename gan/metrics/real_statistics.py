@@ -1,7 +1,6 @@
 """Statistics of the real images, which all scores need: computed once per protocol, cached on disk."""
 
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,10 @@ from gan.data.datamodule import Images
 from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.manifold import compute_radii
 from gan.metrics.scores import ExtractorOutputs, RealStatistics
-from gan.system.files import write_whole
+from gan.system.files import write_to_cache
 
 BATCH = 250
 MOST_FEATURES = 10_000  # stored, for scores that compare pairs of images
-
-log = logging.getLogger(__name__)
 
 
 def extract_outputs(
@@ -66,10 +63,7 @@ def save_statistics(path: Path, reals: RealStatistics, floor: dict[str, float]) 
     """Write statistics and the floor to a file, whole or not at all; warn if the folder can't be written to."""
     tensors = {name: value.contiguous() for name, value in vars(reals).items() if isinstance(value, Tensor)}
     content = save(tensors, metadata={"n": str(reals.n), "floor": json.dumps(floor)})
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        log.warning("cache_dir=%s: statistics of the real images are not cached: %s", path.parent, error)
+    write_to_cache(path, content, "statistics of the real images")
 
 
 def load_statistics(path: Path) -> tuple[RealStatistics, dict[str, float]] | None:

@@ -111,8 +111,6 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
     }
     share_state(parts["callbacks"])
     trainer = build_lightning_trainer(cfg, **parts)
-    if trainer.strategy.root_device.type == "cpu":  # each optimizer step asks for GPUs
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 makes it search for NVML's library each time
     refuse_nested_multirun(trainer)
     data.require_batches(trainer.world_size)
     return trainer, evaluation
@@ -121,7 +119,10 @@ def build_trainer(cfg: DictConfig, data: ImageData, scorer: Scorer | None) -> tu
 def build_lightning_trainer(cfg: DictConfig, **options: Any) -> Trainer:
     """Return Lightning's Trainer as the config describes it, without checkpoints of its own."""
     own = [name for name in cfg.trainer if name != "compile"]  # Lightning has no such option
-    return build(OmegaConf.masked_copy(cfg.trainer, own), enable_checkpointing=False, **options)
+    trainer = build(OmegaConf.masked_copy(cfg.trainer, own), enable_checkpointing=False, **options)
+    if trainer.strategy.root_device.type == "cpu":  # each optimizer step asks for GPUs
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 makes it search for NVML's library each time
+    return trainer
 
 
 def network_shape(cfg: DictConfig, data: ImageData) -> dict[str, int]:

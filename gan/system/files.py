@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -29,6 +32,14 @@ def write_whole(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file, text as UTF-8; a reader finds either all of it or the file before."""
     with replace_whole(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_to_cache(path: Path, content: bytes | memoryview, what: str) -> None:
+    """Write a file below `cache_dir` as a whole; warn that `what` is not cached if its folder can't be written to."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        log.warning("cache_dir=%s: %s are not cached: %s", path.parent, what, error)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,24 +1,22 @@
 """A callback of a measured run: images per second of its steps."""
 
-import time
 from pathlib import Path
-from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
+
+from gan.launch.step_timer import StepTimer
 
 WARM_UP = 10  # steps that are not measured: memory is reserved, and the run's cost is counted
 
 
-class Clock(Callback):
+class Clock(StepTimer):
     """Writes the images per second of all steps after the first ten to a file."""
 
     def __init__(self, path: str) -> None:
+        super().__init__(WARM_UP)
         self.path = Path(path)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == WARM_UP:
-            self.started, self.seen = time.perf_counter(), int(pl_module.images_seen)
-
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seconds = time.perf_counter() - self.started
-        self.path.write_text(str((int(pl_module.images_seen) - self.seen) / seconds), encoding="utf-8")
+        super().on_train_end(trainer, pl_module)
+        images_per_step = int(pl_module.images_seen) / trainer.global_step
+        self.path.write_text(str(images_per_step / self.seconds_per_step), encoding="utf-8")
