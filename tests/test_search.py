@@ -144,6 +144,28 @@ def test_workers_draw_the_trials_of_a_seed_whichever_is_first(tmp_path):
     assert first == drawn(f"{tmp_path}/second.log")
 
 
+def test_a_pruned_trial_whose_process_died_before_that_was_recorded_is_run_again(tmp_path):
+    storage = open_storage(f"{tmp_path}/study.log")
+    study = optuna.create_study(storage=storage)
+    dead = study.ask()
+    dead.set_user_attr("pruned_at_step", 10)
+    launched = []
+
+    def launch(_, initial_job_idx: int) -> list[SimpleNamespace]:
+        launched.append(initial_job_idx)
+        return [SimpleNamespace(return_value=0.5)]
+
+    heartbeats = SimpleNamespace(find_silent_trials=lambda: study.get_trials()[:1], send=nullcontext)
+    limits = {"n_trials": 1, "max_retries": 1, "max_failures": 1}
+    launcher, space = SimpleNamespace(launch=launch), drawing(a=FloatDistribution(0, 1))
+    Workers(study, launcher, heartbeats=heartbeats, space=space, folder=tmp_path, **limits).work()
+    first, second = study.get_trials()
+    assert launched == [1]
+    assert (first.state, second.state, second.values) == (TrialState.FAIL, TrialState.COMPLETE, [0.5])
+    assert second.system_attrs["retry_history"] == [0]
+    assert "pruned_at_step" not in second.user_attrs
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_study_killed_five_times_ends_with_all_its_trials(tmp_path):

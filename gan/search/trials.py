@@ -34,7 +34,8 @@ def queue_again(study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> N
     """Queue a trial as a new one, with its parameters and reports, and with these system attributes beside its own."""
     trial = copy.deepcopy(trial)
     trial.system_attrs |= attributes
-    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in (FAILURE, BEAT)}
+    own = (FAILURE, PRUNED, BEAT)  # what the next try says for itself
+    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in own}
     RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
 
 

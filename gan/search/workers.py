@@ -152,9 +152,7 @@ class Workers:
         if surplus or is_duplicate(self.read_trial(trial.number), self.study.get_trials(deepcopy=False)):
             trial.set_user_attr(SURPLUS, value=True)  # another process has asked at the same time
             raise TrialFailed("the study has all its trials")
-        values, failure = [], ""
-        if PRUNED not in trial.user_attrs:  # by a try whose worker died before it recorded that
-            values, failure = self.launch(trial)
+        values, failure = self.launch(trial)
         finite = [value for value in values if math.isfinite(value)]
         pruned = self.read_trial(trial.number).user_attrs.get(PRUNED)
         if pruned is not None:
