@@ -23,6 +23,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
     from gan import tracking
     from gan.run import outputs
+    from gan.run.budget import describe_budget
     from gan.run.build import build_data, build_gan, build_scorer, build_trainer, network_shape
     from gan.run.checks import require_steps
     from gan.run.config import prepare_config
@@ -36,7 +37,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     start = prepare_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    outputs.print_notes([*notes, data.summary, describe_implied_choices(cfg), start.note])
+    outputs.print_notes([*notes, data.summary, describe_implied_choices(cfg), describe_budget(cfg), start.note])
     cfg = identify_run(cfg, data, start.record)
     gan = build_gan(cfg, network_shape(cfg, data))
     start.require_fit(gan, cfg)

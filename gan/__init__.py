@@ -5,10 +5,20 @@ import sys
 
 from omegaconf import OmegaConf
 
+
+def count_recipe_images() -> int | None:
+    """Return what `gan.run.recipe_images.count_recipe_images` does, imported at its first use."""
+    from gan.run import recipe_images
+
+    return recipe_images.count_recipe_images()
+
+
 # A budget in epochs replaces the default budget in steps: ${steps_unless:${.max_epochs},5000}
 OmegaConf.register_resolver("steps_unless", lambda epochs, steps: -1 if epochs > 0 else steps, replace=True)
 # A value that depends on whether a config group has any parts: ${if_any:${penalty},layer,batch}
 OmegaConf.register_resolver("if_any", lambda parts, value, otherwise: value if parts else otherwise, replace=True)
+# The images that the discriminator sees by the chosen recipe's own settings: ${recipe_images:}
+OmegaConf.register_resolver("recipe_images", count_recipe_images, replace=True)
 
 # A terminal or a pipe that lacks a letter, in a name or a table's frame, shows its code; Python would raise
 for stream in (sys.stdout, sys.stderr):

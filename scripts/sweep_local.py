@@ -18,6 +18,7 @@ import yaml
 
 from gan.errors import InputError
 from gan.launch.wandb_agent import translate_sweep
+from gan.run.command_line import get_key, list_replaced_keys
 
 
 def main() -> None:
@@ -32,8 +33,8 @@ def main() -> None:
         words = translate_sweep(arguments.sweep.stem, yaml.safe_load(arguments.sweep.read_text(encoding="utf-8")))
     except (InputError, UnicodeDecodeError, yaml.YAMLError) as error:
         sys.exit(f"error: {arguments.sweep}: {' '.join(str(error).split())}")
-    replaced = {override.partition("=")[0] for override in arguments.overrides}
-    words = [word for word in words if word.partition("=")[0] not in replaced] + arguments.overrides
+    replaced = list_replaced_keys(arguments.overrides)
+    words = [word for word in words if get_key(word) not in replaced] + arguments.overrides
     print(shlex.join(["python", "train.py", *words]), flush=True)
     if arguments.run:
         train = Path(__file__).resolve().parents[1] / "train.py"

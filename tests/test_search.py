@@ -94,7 +94,9 @@ def test_the_stock_sweeper_runs_each_search(tmp_path, search):
     folder = tmp_path / "study"
     words = [word for word in TINY if not word.startswith("hydra.sweeper.")]
     words += [f"hparams_search={search}", "hydra/sweeper=optuna", "callbacks=default", "hydra.sweeper.n_trials=2"]
-    words += ["metrics.n_fakes=20", "objective=fid_20", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    words += ["metrics.n_fakes=20", "objective=fid_20", "trainer.val_check_interval=2"]
+    budget = ["trainer.max_steps=-1", "budget.images=800"]
+    words += budget if search == "multi_objective" else ["trainer.max_steps=2"]
     command = [sys.executable, ROOT / "train.py", *words, f"hydra.sweep.dir={folder}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
@@ -263,7 +265,7 @@ def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
     folder.mkdir()
     made = optuna.create_study(study_name="random-mnist_5k-mlp", storage=f"sqlite:///{folder}/study.db")
     for _ in range(5):
-        made.add_trial(create_trial(value=1.0, intermediate_values={10: 1.0, 20: 1.0}))
+        made.add_trial(create_trial(value=1.0, intermediate_values={1: 1.0, 2: 1.0}))
     project = [f"logger={logger}", *(["logger.project=test-pruned"] if logger == "wandb" else [])]
     process = start(folder, "hydra.sweeper.n_trials=6", *project)
     text, _ = process.communicate(timeout=200)
@@ -285,7 +287,7 @@ def test_a_poor_trial_is_pruned_and_study_and_wandb_know(tmp_path, logger):
 @pytest.mark.slow
 def test_two_objectives_end_in_a_pareto_front(tmp_path):
     folder = tmp_path / "study"
-    space = ["trainer.max_steps=range(10,30)", "data.batch_size=choice(16,32)"]
+    space = ["trainer.max_steps=-1", "budget.images=range(320,960)", "data.batch_size=choice(16,32)"]
     process = start(folder, "hydra.sweeper.n_trials=3", *space, search="multi_objective")
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text

@@ -1,14 +1,19 @@
 """The cost of a model: its parameters and the floating-point operations of a training step."""
 
+import copy
+import math
+from collections import Counter
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode  # no public mode sees gradients of gradients
 from torch.utils.flop_counter import flop_registry
 
 from gan import tracking
 from gan.callbacks.run_state import RunCallback
+from gan.gan import GAN
 from gan.system.console import plain_console
 
 
@@ -31,7 +36,8 @@ class Cost(RunCallback):
     """Counts trainable parameters and the operations of the first steps, prints them, and logs them in W&B's summary.
 
     `flops_per_step` counts matrix products and convolutions, forward and backward, in one step with all its updates of
-    D, a multiply-add as two operations. It is a mean over as many steps as the longest interval of a penalty.
+    D and in all processes, a multiply-add as two operations. It is a mean over as many steps as the longest interval of
+    a penalty.
     """
 
     counting = False
@@ -54,7 +60,7 @@ class Cost(RunCallback):
             self.run.cost = {
                 "generator_parameters": count_parameters(pl_module.generator),
                 "discriminator_parameters": count_parameters(pl_module.discriminator),
-                "flops_per_step": self.counter.total // self.steps,
+                "flops_per_step": self.counter.total * trainer.world_size // self.steps,
             }
             tracking.log_summary(trainer.logger, self.run.cost)
             if trainer.is_global_zero:
@@ -70,6 +76,45 @@ class Cost(RunCallback):
         if self.counting:
             self.counter.__exit__(None, None, None)
             self.counting = False
+
+
+def count_step_flops(
+    gan: GAN, *, batch_size: int, channels: int, image_size: int, num_classes: int, mixed: bool
+) -> int:
+    """Return the operations of one step in one process, counted before training, which they do not change.
+
+    They are what `Cost` counts during training, with lazy penalties as their mean over all steps. Two and four images
+    are enough: the number of operations is linear in that of the images.
+    """
+    counts = {}
+    for n in (2, 4):
+        images, labels = torch.rand(n, channels, image_size, image_size), torch.arange(n) % max(num_classes, 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            counts[n] = count_batch(copy.deepcopy(gan), images, labels)
+    return round(counts[2] + (batch_size - 2) * (counts[4] - counts[2]) / 2)
+
+
+def count_batch(gan: GAN, real: Tensor, labels: Tensor) -> float:
+    """Return the operations of one step on reals (N, C, H, W) and labels (N,); it changes the GAN."""
+    optimizers = [gan.build_optimizer(player) for player in ("generator", "discriminator")]
+    gan.optimizers = lambda **_: optimizers  # a trainer's otherwise
+    with FlopCounter() as sampling:
+        fake = gan.sample(labels)
+    intervals = [interval for _, interval in gan.penalties]
+    first_update, times = {}, Counter()  # by which penalties are due
+    for update in range(math.lcm(*intervals)):
+        due = tuple(update % interval == 0 for interval in intervals)
+        first_update.setdefault(due, update)
+        times[due] += 1
+    discriminator = 0.0
+    for due, update in first_update.items():
+        with FlopCounter() as counter:
+            gan.discriminator_step(real.clone(), fake.detach().clone(), labels, update)
+        discriminator += counter.total * times[due] / times.total()
+    with FlopCounter() as generator:
+        gan.generator_step(real, fake, labels)
+    n_samples = gan.n_critic + gan.fresh_fakes
+    return gan.n_critic * discriminator + n_samples * sampling.total + generator.total
 
 
 def count_parameters(network: nn.Module) -> int:

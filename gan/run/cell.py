@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -31,6 +32,7 @@ INCIDENTAL = {
     ),
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
+BUDGETS = {"budget.images", "budget.flops"}  # of a run with one, the steps follow from the other settings
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
 WORDS = {  # settings that a name spells out, besides the penalties
@@ -41,6 +43,8 @@ WORDS = {  # settings that a name spells out, besides the penalties
     "data.batch_size": "batch_size",
     "trainer.max_epochs": "epochs",
     "trainer.max_steps": "steps",
+    "budget.images": "images",
+    "budget.flops": "flops",
 }
 
 
@@ -60,6 +64,9 @@ def name_cell(config: Mapping[str, Any]) -> str:
 def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
     setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
+    setting = {name: value for name, value in setting.items() if name not in BUDGETS or value is not None}
+    if setting.keys() & BUDGETS:
+        setting = remove_length(setting)
     for name in FILES:
         if isinstance(setting.get(name), str):
             setting[name] = PurePath(setting[name]).name
@@ -69,6 +76,18 @@ def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
             setting[name.replace(".generator.", ".")] = setting.pop(name)
             del setting[other]
     return setting
+
+
+def remove_length(setting: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run with a budget without those that follow from it: number and intervals of steps.
+
+    The number of evaluations takes their place.
+    """
+    steps, interval = setting["trainer.max_steps"], setting["trainer.val_check_interval"]
+    followed = ("trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval")
+    return {name: value for name, value in setting.items() if name not in followed} | {
+        "evaluations": math.ceil(steps / interval)
+    }
 
 
 def is_incidental(name: str) -> bool:

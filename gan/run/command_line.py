@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # key of a run's config: the arguments that it was started with
 UNSET = (None, "", "null")
+BUDGETS = {"budget", "budget.images", "budget.flops"}
+LENGTHS = {"trainer.max_steps", "trainer.max_epochs"}
 
 
 def complete_command() -> None:
@@ -69,11 +72,23 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
         raise InputError(
             f"{run_dir / CONFIG}: {strange[0]} is not a key of a run's config, and is not repeated; remove it there"
         )
-    replaced = {get_key(word) for word in own} | {"seed", "hparams_search", "run_dir"}
+    replaced = list_replaced_keys(own) | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
     first += [] if "seed" in given else [f"seed={recorded['seed']}"]
+    if not replaced & BUDGETS:  # it may be that of a search
+        budget = recorded.get("budget") or {}
+        first = [word for word in first if get_key(word) not in BUDGETS]
+        first += [f"budget.{unit}={amount}" for unit, amount in budget.items() if amount is not None]
     place = ["ckpt_path=last", f"hydra.run.dir={quote_value(str(run_dir))}"] if continues else []
     return [*first, *own, *place]
+
+
+def list_replaced_keys(words: Iterable[str]) -> set[str]:
+    """Return the keys that overrides replace in earlier ones: their own, and the others that set a run's length."""
+    keys = {get_key(word) for word in words}
+    if keys & BUDGETS:
+        return keys | BUDGETS | LENGTHS
+    return keys | BUDGETS if keys & LENGTHS else keys
 
 
 def get_key(word: str) -> str:

@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.run.allowlist import require_target
+from gan.run.budget import apply_budget
 from gan.system.precision import resolve_precision
 
 GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
@@ -22,6 +23,7 @@ TYPES = {  # of keys that are not arguments of a constructor
     "metrics.n_fakes": int,
     "metrics.reference": str,
     "seed": int | None,
+    **dict.fromkeys(("budget.images", "budget.flops"), int | None),
     "conditional": bool,
     "discriminator_norm": str,
     "trainer.compile": bool,
@@ -46,7 +48,8 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
     """Return the config with all values resolved, of the types that the constructors' hints ask for.
 
     Whole numbers may be typed as floats (1e4), and floats as whole numbers. `~` at the start of a string becomes the
-    home folder, seed=null a random seed, and trainer.precision=auto the precision that the hardware computes fast.
+    home folder, seed=null a random seed, and trainer.precision=auto the precision that the hardware computes fast. A
+    budget sets trainer.max_steps.
     Raises InputError that names the key, its value and what is allowed.
     """
     try:
@@ -62,7 +65,8 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
     config["seed"] = choose_seed(config["seed"])
     trainer = config["trainer"]
     trainer["precision"] = resolve_precision(trainer["precision"], trainer["accelerator"])
-    check_trainer(trainer, is_scored=bool(config["metrics"]["extractor"]))
+    config = apply_budget(config)
+    check_trainer(config["trainer"], is_scored=bool(config["metrics"]["extractor"]))
     return OmegaConf.create(config)
 
 

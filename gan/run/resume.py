@@ -17,10 +17,10 @@ from gan.system.run_folder import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRIC
 
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # settings that a resumed run may change: all in these groups, and numbers in those
-FREE = ("trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
+FREE = ("budget", "trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES)
-UNRECORDED = {"fresh_fakes": True}  # what runs did before this was a setting
+UNRECORDED = {"fresh_fakes": True, "budget.images": None, "budget.flops": None}  # what runs did before these settings
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
 MOST_NAMED = 3  # settings in an error
 

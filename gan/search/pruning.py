@@ -66,7 +66,8 @@ class TrialReport(RunCallback):
             return False
         study_id = storage.get_study_id_from_name(self.study_name)
         trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, self.number))
-        trial.report(float(trainer.callback_metrics[self.objective]), trainer.global_step)
+        evaluation = trainer.global_step // trainer.val_check_batch  # at one budget, trials differ in their steps
+        trial.report(float(trainer.callback_metrics[self.objective]), evaluation)
         if not trial.should_prune():
             return False
         trial.set_user_attr(PRUNED, trainer.global_step)

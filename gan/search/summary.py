@@ -63,10 +63,10 @@ def show_running_trials(study: Any, n_trials: int) -> Iterator[None]:
 
 
 def format_progress(trial: Any) -> str:
-    """Return a running trial's parameters, last step and score in one line."""
-    step, value = max(trial.intermediate_values.items(), default=(0, None))
+    """Return a running trial's parameters, last evaluation and score in one line."""
+    evaluation, value = max(trial.intermediate_values.items(), default=(0, None))
     return f"trial {trial.number}  {join_parameters(trial)}  " + (
-        "..." if value is None else f"step {step:,}: {value:.2f}"
+        "..." if value is None else f"evaluation {evaluation}: {value:.2f}"
     )
 
 

@@ -22,7 +22,7 @@ RUN += ["model.generator.width=16", "model.discriminator.width=16", "trainer.max
 RUN += ["trainer.val_check_interval=30", "metrics.n_fakes=1000", f"objective={OBJECTIVE}", "logger=none"]
 RUN += ["hydra/launcher=local"]
 PRUNERS = {
-    "percentile": ["hydra.sweeper.pruner.n_warmup_steps=60"],  # at the first evaluation little is learned yet
+    "percentile": ["hydra.sweeper.pruner.n_warmup_steps=2"],  # at the first evaluation little is learned yet
     "none": [],
 }
 
