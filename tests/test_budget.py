@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import optuna
 import pytest
 import torch
 import yaml
@@ -294,6 +295,48 @@ def test_a_resumed_run_reaches_a_larger_budget(finished, tmp_path):
     config = yaml.safe_load((copied / "config.yaml").read_text())
     assert (config["budget"]["images"], config["trainer"]["max_steps"]) == (1280, 20)
     assert json.loads((copied / "metrics.json").read_text())["scores"]["images_seen"] == 1280
+
+
+@pytest.mark.slow
+def test_a_forecast_and_its_runs_are_of_the_budget(tmp_path):
+    words = ["-m", "hydra/callbacks=forecast", "n_critic=1,2", "budget.flops=2e9", f"hydra.sweep.dir={tmp_path}"]
+    done = run_forked(*RUN, *words)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 2 cells" in done.stdout
+    scores = [json.loads(path.read_text())["scores"] for path in sorted(tmp_path.glob("[0-9]*/metrics.json"))]
+    spent = [one["generator_steps"] * one["flops_per_step"] for one in scores]
+    assert all(2e9 - one["flops_per_step"] < total <= 2e9 for one, total in zip(scores, spent, strict=True))
+    assert scores[0]["generator_steps"] > scores[1]["generator_steps"]
+
+
+def test_a_length_beside_a_budget_ends_a_multirun_in_one_line(tmp_path):
+    done = run_forked("-m", *RUN, "trainer.max_steps=1,2", "budget.images=640", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: budget.images=640, trainer.max_steps=1: each of them sets")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_length_replaces_the_budget_of_a_sweep_file(tmp_path):
+    done = run_forked("sweeps/loss.yaml", "trainer.max_steps=5", script="scripts/sweep_local.py")
+    assert "trainer.max_steps=5" in done.stdout
+    assert "budget" not in done.stdout
+    done = run_forked("sweeps/loss.yaml", "budget.flops=1e12", script="scripts/sweep_local.py")
+    assert "budget.flops=1e12" in done.stdout
+    assert "budget.images" not in done.stdout
+
+
+@pytest.mark.slow
+def test_trials_of_a_search_see_equally_many_images_for_real(tmp_path):
+    """And report the same evaluations, whatever their number of steps."""
+    words = ["hparams_search=grid", "model=mlp", *NARROW["mlp"], *FEW_FAKES, "trainer=cpu", "logger=none"]
+    words += ["hydra.sweeper.params=null", "n_critic=choice(1,3)", "data.batch_size=32", "budget.images=960"]
+    done = run_forked(*words, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads(path.read_text())["scores"] for path in sorted(tmp_path.glob("[0-9]*/metrics.json"))]
+    assert [(one["images_seen"], one["generator_steps"]) for one in scores] == [(960, 30), (960, 10)]
+    (study,) = optuna.get_all_study_names(f"sqlite:///{tmp_path}/study.db")
+    trials = optuna.load_study(study_name=study, storage=f"sqlite:///{tmp_path}/study.db").trials
+    assert [sorted(trial.intermediate_values) for trial in trials] == [[1, 2, 3, 4]] * 2
 
 
 @pytest.mark.slow

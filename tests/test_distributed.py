@@ -23,8 +23,9 @@ from tests.processes import CONTEXT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MLP = ["model=mlp", *NARROW["mlp"]]
-CASES = {loss: [*MLP, f"loss={loss}"] for loss in ("bce", "hinge", "lsgan", "minimax", "rpgan", "wgan_gp")}
-CASES |= {"wgan": [*MLP, "loss=wgan", "weight_clip=0.01"]}
+LOSSES = "bce", "hinge", "lsgan", "minimax", "rpgan", "wgan_gp"
+CASES = {loss: [*MLP, f"loss={loss}", "n_critic=1"] for loss in LOSSES}
+CASES |= {"wgan": [*MLP, "loss=wgan", "n_critic=1", "weight_clip=0.01"]}
 CASES |= {penalty: [*MLP, f"penalty={penalty}"] for penalty in ("r1", "r2", "dragan", "gradient_penalty")}
 CASES |= {
     "n_critic": [*MLP, "loss=wgan_gp", "n_critic=3"],

@@ -12,14 +12,15 @@ from tests.helpers import NARROW
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["loss=wgan_gp"], "loss=wgan_gp brings penalty=gradient_penalty, discriminator_norm=layer"),
-        (["loss=wgan_gp", "penalty=r1"], "penalty=r1 brings discriminator_norm=layer"),
+        (["loss=wgan_gp"], "loss=wgan_gp brings penalty=gradient_penalty, n_critic=5, discriminator_norm=layer"),
+        (["loss=wgan_gp", "n_critic=2"], "loss=wgan_gp brings penalty=gradient_penalty, discriminator_norm=layer"),
+        (["loss=wgan_gp", "penalty=r1"], "loss=wgan_gp brings n_critic=5; penalty=r1 brings discriminator_norm=layer"),
         (["penalty=[r1,r2]"], "penalty=[r1,r2] brings discriminator_norm=layer"),
-        (["experiment=quickstart", "loss=wgan"], "loss=wgan brings weight_clip=0.01"),
+        (["experiment=quickstart", "loss=wgan"], "loss=wgan brings n_critic=5, weight_clip=0.01"),
         (["data=folder", "data.root=pictures"], "data=folder brings metrics=inception"),
         ([], None),
         (["loss=hinge", "model=mlp", "optimizer.lr=1e-3", "n_critic=5"], None),
-        (["loss=wgan_gp", "penalty=none"], None),
+        (["loss=wgan_gp", "penalty=none"], "loss=wgan_gp brings n_critic=5"),
         (["data=folder", "data.root=pictures", "metrics=own"], None),
         (["penalty=r1", "discriminator_norm=none"], None),
         (["experiment=lucic_wgan_gp_mnist"], None),
@@ -37,4 +38,5 @@ def test_the_line(configure, words, expected):
 
 def test_a_run_says_it_at_its_start(configure, capsys):
     train.train(configure("loss=wgan_gp", "metrics=none", "trainer.max_steps=1", *NARROW["dcgan"]))
-    assert "loss=wgan_gp brings penalty=gradient_penalty, discriminator_norm=layer" in capsys.readouterr().out
+    line = "loss=wgan_gp brings penalty=gradient_penalty, n_critic=5, discriminator_norm=layer"
+    assert line in capsys.readouterr().out

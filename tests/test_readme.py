@@ -79,7 +79,8 @@ def test_train_commands(configure, tmp_path, my_images, line):
     if {"data=fashion_mnist", "experiment=mnist_fast"} & set(overrides) and "DATA_DIR" not in os.environ:
         pytest.skip("needs the image sets under DATA_DIR")
     overrides = [override.replace("data.root=my_images", f"data.root={my_images}") for override in overrides]
-    kept = [override for override in overrides if not override.startswith(("metrics=", "trainer.max_steps="))]
+    replaced = "metrics=", "trainer.max_steps=", "budget."
+    kept = [override for override in overrides if not override.startswith(replaced)]
     train.train(configure(*kept, "metrics=none", "trainer.max_steps=4"))
     assert (tmp_path / "run" / "generator.safetensors").is_file()
 

@@ -25,11 +25,12 @@ DIAGONAL = [*((model, "rpgan") for model in NARROW), *(("dcgan", loss) for loss 
 @pytest.mark.parametrize(("model", "loss"), DIAGONAL)
 def test_every_model_and_every_kind_of_loss_trains_from_end_to_end(configure, tmp_path, model, loss):
     """20 steps on mnist_5k, both players moved and finite, every file of a run left behind."""
-    fid = train.train(configure(f"model={model}", f"loss={loss}", *NARROW[model]))
+    cfg = configure(f"model={model}", f"loss={loss}", *NARROW[model])
+    fid = train.train(cfg)
     assert math.isfinite(fid)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["scores"]["fid_200"] == fid
-    assert metrics["scores"]["images_seen"] == 20 * 64
+    assert metrics["scores"]["images_seen"] == 20 * 64 * cfg.n_critic
     assert metrics["scores"]["generator_steps"] == 20
     assert not metrics["scores"]["diverged"]
     assert metrics["protocol"]["n_fakes"] == 200

@@ -1,4 +1,4 @@
-"""Settings that a choice of the command line brings with it: `loss=wgan_gp` a penalty, `data=folder` other metrics."""
+"""Settings that a choice of the command line brings with it: `loss=wgan` weight clipping, `data=folder` metrics."""
 
 from contextlib import nullcontext, suppress
 from functools import cache
@@ -20,7 +20,7 @@ PATHS = ("run_dir", "data_dir", "cache_dir")
 
 
 def describe_implied_choices(cfg: DictConfig) -> str | None:
-    """Return a line such as "loss=wgan_gp brings penalty=gradient_penalty, discriminator_norm=layer", None for none.
+    """Return a line such as "loss=wgan brings n_critic=5, weight_clip=0.01", None for none.
 
     It names config groups and top-level values of the resolved `cfg` that differ from the defaults because of a word of
     the command line, and that no other word sets. Where several words bring the same setting, the last one is named.
