@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 def measure(overrides: list[str], turns: int) -> None:
-    """Train the settings unless a former command has, and print how well each kind of search does; `turns` is unused."""
+    """Train the settings unless a former command has, and print how well each kind of search does."""
     counts = [f"hydra.sweeper.n_trials={N_SETTINGS}", f"hydra.sweeper.n_seeds={N_SEEDS}"]
     words = [*RUN, *counts, *overrides]
     print("python train.py", shlex.join(words), flush=True)
