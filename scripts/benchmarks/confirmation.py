@@ -22,11 +22,11 @@ from gan.system.console import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "confirmation"  # not deleted, so that the same command resumes
-N_SETTINGS, N_SEEDS = 30, 8
+N_SETTINGS, N_SEEDS = 20, 6
 OBJECTIVE = "fid_1k"
 RUN = ["hparams_search=random", "hydra/sweeper/pruner=none"]
-RUN += ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=200"]
-RUN += ["trainer.val_check_interval=20", "metrics.n_fakes=1000", f"objective={OBJECTIVE}", "logger=none"]
+RUN += ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=400"]
+RUN += ["trainer.val_check_interval=100", "metrics.n_fakes=1000", f"objective={OBJECTIVE}", "logger=none"]
 RUN += [f"hydra.sweep.dir={FOLDER}", "hydra.sweeper.study_name=confirmation", "hydra.sweeper.confirm=0"]
 STUDIES = 1000
 
