@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 
 
 def count_recipe_images() -> int | None:
-    """Return what `gan.run.recipe_images.count_recipe_images` does, imported at its first use."""
-    from gan.run import recipe_images
+    """Return what `gan.run.images_seen.count_recipe_images` does, imported at its first use."""
+    from gan.run import images_seen
 
-    return recipe_images.count_recipe_images()
+    return images_seen.count_recipe_images()
 
 
 # A budget in epochs replaces the default budget in steps: ${steps_unless:${.max_epochs},5000}

@@ -5,6 +5,7 @@ python scripts/benchmark.py metrics             the parts of one evaluation of a
 python scripts/benchmark.py startup             from a command to the end of the first step, against importing torch
 python scripts/benchmark.py threads --turns 3   training next to other work, also if it comes later, by threads
 python scripts/benchmark.py workers             idle time of the workers of a study, and of the stock sweeper
+python scripts/benchmark.py confirmation        how often a search names the best setting, by one seed and confirmed
 python scripts/benchmark.py pruning --turns 3   images that a search with pruning uses, and the settings that it finds
 """
 

@@ -312,7 +312,7 @@ def test_a_forecast_and_its_runs_are_of_the_budget(tmp_path):
 def test_a_length_beside_a_budget_ends_a_multirun_in_one_line(tmp_path):
     done = run_forked("-m", *RUN, "trainer.max_steps=1,2", "budget.images=640", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: budget.images=640, trainer.max_steps=1: each of them sets")
+    assert done.stderr.startswith("error: budget.images=640, trainer.max_steps=1,2: each of them sets")
     assert done.stderr.count("\n") == 1
 
 

@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan.callbacks.cost import count_step_flops
 from gan.errors import InputError
-from gan.run.command_line import get_key
+from gan.run.command_line import LENGTHS, get_key, require_one_length
+from gan.run.images_seen import count_images, count_processes
 
 UNITS = {"images": "images", "flops": "FLOP"}  # budget.images: real images seen by D; budget.flops: of both players
-LENGTHS = ("max_steps", "max_epochs")  # of the trainer; a budget replaces a recipe's
 
 
 def apply_budget(config: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def apply_budget(config: dict[str, Any]) -> dict[str, Any]:
     budget = choose_budget(config, typed)
     config = config | {"budget": dict.fromkeys(UNITS) | budget}
     for unit, amount in budget.items():
-        per_step = count_images(config) if unit == "images" else count_flops(config)
+        per_step = max(1, count_images(config)) if unit == "images" else count_flops(config)
         steps = int(amount // per_step)
         if steps < 1:
             raise InputError(
@@ -54,21 +54,13 @@ def choose_budget(config: dict[str, Any], typed: Container[str]) -> dict[str, in
         raise InputError(f"budget={config['budget']}: must be given as budget.images=N or budget.flops=N")
     budget = {unit: amount for unit, amount in config["budget"].items() if amount is not None}
     on_line = {unit: budget[unit] for unit in budget if f"budget.{unit}" in typed or "budget" in typed}
-    lengths = {f"trainer.{name}": config["trainer"].get(name) for name in LENGTHS if f"trainer.{name}" in typed}
+    lengths = {key: config["trainer"].get(key.partition(".")[2]) for key in LENGTHS if key in typed}
     lengths = {key: value for key, value in lengths.items() if value not in (None, -1)}
     if lengths and not on_line:
         return {}
     budget = on_line or budget
-    keys = {f"budget.{unit}": amount for unit, amount in budget.items()} | lengths
-    if len(keys) > 1:
-        shown = ", ".join(f"{key}={value}" for key, value in keys.items())
-        raise InputError(f"{shown}: each of them sets the length of the run; use only one of them")
+    require_one_length({f"budget.{unit}": amount for unit, amount in budget.items()}, lengths)
     return budget
-
-
-def count_images(config: dict[str, Any]) -> int:
-    """Return the real images that D sees in a step, in all processes; at least 1."""
-    return max(1, config["data"]["batch_size"] * config["n_critic"] * count_processes(config["trainer"]))
 
 
 def count_flops(config: dict[str, Any]) -> int:
@@ -82,15 +74,6 @@ def count_flops(config: dict[str, Any]) -> int:
         mixed = cfg.trainer.precision == "bf16-mixed"
         per_process = count_step_flops(build_gan(cfg, shape), batch_size=cfg.data.batch_size, mixed=mixed, **shape)
     return max(1, per_process * n_processes)
-
-
-def count_processes(trainer: dict[str, Any]) -> int:
-    """Return the number of processes of a run; raise InputError where only Lightning can find it out."""
-    devices = trainer["devices"]
-    n_devices = len(devices) if isinstance(devices, list) else devices
-    if not isinstance(n_devices, int) or n_devices < 1:
-        raise InputError(f"trainer.devices={devices}: must be a whole number, 1 or more, for a run with a budget")
-    return n_devices * trainer.get("num_nodes", 1)
 
 
 def scale_interval(trainer: dict[str, Any], steps: int, typed: Container[str]) -> int | float:

@@ -15,8 +15,8 @@ from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # key of a run's config: the arguments that it was started with
 UNSET = (None, "", "null")
-BUDGETS = {"budget", "budget.images", "budget.flops"}
-LENGTHS = {"trainer.max_steps", "trainer.max_epochs"}
+BUDGETS = ("budget", "budget.images", "budget.flops")
+LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
 
 def complete_command() -> None:
@@ -26,7 +26,10 @@ def complete_command() -> None:
 
 
 def complete_arguments(words: list[str]) -> list[str]:
-    """Return the arguments for Hydra; raise InputError for a resume that is not possible."""
+    """Return the arguments for Hydra; raise InputError for a resume that is not possible, and for two lengths."""
+    given = {get_key(word): word.partition("=")[2] for word in words}
+    given = {key: value for key, value in given.items() if value not in (*UNSET, "-1")}
+    require_one_length(*({key: given[key] for key in keys if key in given} for keys in (BUDGETS, LENGTHS)))
     words = repeat_first_overrides([expand_home(word) for word in words])
     options = {word.partition("=")[0] for word in words}
     if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
@@ -75,7 +78,7 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
     replaced = list_replaced_keys(own) | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
     first += [] if "seed" in given else [f"seed={recorded['seed']}"]
-    if not replaced & BUDGETS:  # it may be that of a search
+    if not replaced & {*BUDGETS}:  # it may be that of a search
         budget = recorded.get("budget") or {}
         first = [word for word in first if get_key(word) not in BUDGETS]
         first += [f"budget.{unit}={amount}" for unit, amount in budget.items() if amount is not None]
@@ -86,9 +89,16 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
 def list_replaced_keys(words: Iterable[str]) -> set[str]:
     """Return the keys that overrides replace in earlier ones: their own, and the others that set a run's length."""
     keys = {get_key(word) for word in words}
-    if keys & BUDGETS:
-        return keys | BUDGETS | LENGTHS
-    return keys | BUDGETS if keys & LENGTHS else keys
+    if keys & {*BUDGETS}:
+        return keys | {*BUDGETS, *LENGTHS}
+    return keys | {*BUDGETS} if keys & {*LENGTHS} else keys
+
+
+def require_one_length(budgets: dict[str, Any], lengths: dict[str, Any]) -> None:
+    """Raise InputError where several of these keys, or a budget and trainer keys, set the length of a run."""
+    if len(budgets) > 1 or (budgets and lengths):
+        shown = ", ".join(f"{key}={value}" for key, value in (budgets | lengths).items())
+        raise InputError(f"{shown}: each of them sets the length of the run; use only one of them")
 
 
 def get_key(word: str) -> str:
