@@ -1,6 +1,7 @@
 """Measure time and cost on this machine.
 
 python scripts/benchmark.py train               train.py compared with a bare loop; --before DIR: with another checkout
+python scripts/benchmark.py cost                a run's cost against steps, batch size, classes and images; a plot
 python scripts/benchmark.py metrics             the parts of one evaluation of a run's samples
 python scripts/benchmark.py startup             from a command to the end of the first step, against importing torch
 python scripts/benchmark.py threads --turns 3   training next to other work, also if it comes later, by threads

@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gan.callbacks.cost import FlopCounter
 from gan.run.build import build_data, build_gan
-from scripts.benchmarks import confirmation, threads, train
+from scripts.benchmarks import confirmation, cost, threads, train
 from tests.helpers import NARROW, ROOT, run_command
 from train import train as run_train
 
@@ -96,6 +97,17 @@ def test_the_bare_loop_has_the_arithmetic_of_a_run(configure, monkeypatch):
         with FlopCounter() as counter:
             bare_loop.train(1 + bare_loop.WARM_UP, next(iter(cfg.penalty), "none"), False, batches, *players)
         assert counter.total == scores["flops_per_step"] * (1 + bare_loop.WARM_UP)
+
+
+def test_the_cost_of_a_run_is_timed_and_drawn(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cost, "AXES", {"steps": [2], "batch size": [8], "classes": [3], "images": [100]})
+    monkeypatch.setattr(cost, "STEPS", 12)
+    monkeypatch.setattr(cost, "N_IMAGES", 300)
+    cost.measure(NARROW["dcgan"], 1)
+    rows = re.findall(r"│ (steps|batch size|classes|images) +│ +(\d+) +│ +[\d.]+ ", capsys.readouterr().out)
+    assert rows == [("steps", "2"), ("batch size", "8"), ("classes", "3"), ("images", "100")]
+    assert Image.open("cost.png").width > 1000
 
 
 def test_the_start_of_a_run_is_timed():
