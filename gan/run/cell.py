@@ -79,15 +79,16 @@ def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def remove_length(setting: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run with a budget without those that follow from it: number and intervals of steps.
+    """Return the settings of a run with a budget without those that follow from it: steps, and steps per evaluation.
 
     The number of evaluations takes their place.
     """
-    steps, interval = setting["trainer.max_steps"], setting["trainer.val_check_interval"]
-    followed = ("trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval")
-    return {name: value for name, value in setting.items() if name not in followed} | {
-        "evaluations": math.ceil(steps / interval)
-    }
+    steps, interval = setting["trainer.max_steps"], setting.get("trainer.val_check_interval")
+    setting = {name: value for name, value in setting.items() if name not in ("trainer.max_steps", "trainer.max_epochs")}
+    if isinstance(interval, int) and interval > 0:
+        del setting["trainer.val_check_interval"]
+        setting["evaluations"] = math.ceil(steps / interval)
+    return setting
 
 
 def is_incidental(name: str) -> bool:
