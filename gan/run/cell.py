@@ -84,7 +84,8 @@ def remove_length(setting: dict[str, Any]) -> dict[str, Any]:
     The number of evaluations takes their place.
     """
     steps, interval = setting["trainer.max_steps"], setting.get("trainer.val_check_interval")
-    setting = {name: value for name, value in setting.items() if name not in ("trainer.max_steps", "trainer.max_epochs")}
+    lengths = "trainer.max_steps", "trainer.max_epochs"
+    setting = {name: value for name, value in setting.items() if name not in lengths}
     if isinstance(interval, int) and interval > 0:
         del setting["trainer.val_check_interval"]
         setting["evaluations"] = math.ceil(steps / interval)
