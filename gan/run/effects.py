@@ -15,9 +15,11 @@ from gan.run.cell import flatten
 
 READ = (  # keys outside of any `_target_` that train.py reads
     *("seed", "n_critic", "fresh_fakes", "conditional", "gradient_clip_val", "weight_clip"),
-    *("ema_half_life_steps", "ema_ramp_up", "budget.images", "budget.flops"),
+    *("ema_half_life_steps", "ema_ramp_up"),
     *("metrics.n_fakes", "metrics.reference", "objective", "second_objective", "ckpt_path"),
 )
+
+READ_IF_SET = ("budget.images", "budget.flops")
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -45,7 +47,12 @@ def describe_build(cfg: DictConfig) -> dict[str, Any]:
             raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
         finally:
             HydraConfig.instance().cfg = before
-    return flatten(select_targets(config)) | {name: value for name, value in flatten(config).items() if name in READ}
+    read = {
+        name: value
+        for name, value in flatten(config).items()
+        if name in READ or (name in READ_IF_SET and value is not None)
+    }
+    return flatten(select_targets(config)) | read
 
 
 def select_targets(config: Any) -> Any:
