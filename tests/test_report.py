@@ -24,7 +24,7 @@ from tests.helpers import NARROW, PROTOCOL, run_command
 from tests.processes import run_forked
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-HEADINGS = ["Losses and models", "Over training", "Settings", "Samples", "Cells", "Runs", "Protocols"]
+HEADINGS = ["Losses and models", "Differences", "Over training", "Settings", "Samples", "Cells", "Runs", "Protocols"]
 
 
 def leave(folder, fid, *, loss="bce", model="mlp", seed=0, lr=1e-4, protocol=PROTOCOL, course=True, note="plain"):
@@ -95,7 +95,7 @@ def test_the_command_writes_one_page_with_every_section(folder, tmp_path):
     titles = re.findall(r'<svg [^>]*aria-label="(.*?)"', text)
     lowest = [f"Lowest FID by {name}" for name in ("loss", "model", "cell")]
     training = ["FID against generator steps", "FID against time"]
-    assert titles == [*lowest, *training, "Settings and FID of each run"]
+    assert titles == [*lowest, "Performance profile in FID", *training, "Settings and FID of each run"]
     elsewhere = tmp_path / "elsewhere.html"
     assert run_forked("--local", str(folder), "--out", str(elsewhere), script="scripts/report.py").returncode == 0
     assert elsewhere.read_text() == text

@@ -12,7 +12,9 @@ import yaml
 from scipy import stats
 
 from gan.errors import InputError
-from gan.report.statistics import adjust_p_values, build_table, compare_cells, compute_interval
+from gan.report.differences import adjust_p_values, compare_cells
+from gan.report.intervals import compute_interval
+from gan.report.statistics import build_table
 from gan.run.record import Run, find_runs, group_by_cell, group_by_protocol, read_history
 from tests.helpers import PROTOCOL
 from tests.processes import run_forked
