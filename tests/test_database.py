@@ -17,7 +17,7 @@ from tests.helpers import ROOT, TINY, wait_until
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", 6))
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
-STUDY = [*TINY, "trainer.max_steps=40", "logger=none", "hydra.sweeper.heartbeat_s=1"]
+STUDY = [*TINY, "trainer.max_steps=40", "logger=none", "hydra.sweeper.heartbeat_s=1", "hydra.sweeper.confirm=0"]
 
 pytestmark = [
     pytest.mark.slow,

@@ -40,7 +40,7 @@ from gan.search.workers import Workers
 from tests.helpers import NARROW, ROOT, TINY, wait_until
 from tests.processes import run_forked
 
-STUDY = [*TINY, "logger=none", "hydra.sweeper.heartbeat_s=1"]
+STUDY = [*TINY, "logger=none", "hydra.sweeper.heartbeat_s=1", "hydra.sweeper.confirm=0"]
 
 
 def start(folder: Path, *overrides: str, search="random", threads="1", **variables: str) -> subprocess.Popen:

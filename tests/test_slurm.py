@@ -192,6 +192,7 @@ def test_a_study_on_two_workers_survives_what_happens_to_its_trials(tmp_path):
         f"hydra.sweeper.storage={folder}/study.log",
         f"hydra.searchpath=[file://{mine}/conf]",
         "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.confirm=0",
         "hydra.sweeper.n_jobs=2",
         "hydra.sweeper.pruner.n_startup_trials=3",
         "trainer.max_steps=100",

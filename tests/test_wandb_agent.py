@@ -284,7 +284,14 @@ def test_a_sweep_runs_without_a_server(tmp_path):
 
 @pytest.mark.slow
 def test_a_search_runs_without_a_server_as_a_study(tmp_path):
-    small = ["hydra.sweeper.n_trials=2", *NARROW["dcgan"], *SHORT, "logger=none", f"hydra.sweep.dir={tmp_path}"]
+    small = [
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.confirm=0",
+        *NARROW["dcgan"],
+        *SHORT,
+        "logger=none",
+        f"hydra.sweep.dir={tmp_path}",
+    ]
     done = run_forked("sweeps/hyperband.yaml", "--run", *small, script="scripts/sweep_local.py")
     assert done.returncode == 0, done.stderr
     assert "study hyperband: 2 trials" in done.stdout

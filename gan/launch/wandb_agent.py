@@ -154,6 +154,8 @@ def translate_sweep(name: str, sweep: Any) -> list[str]:
     search = ["hydra/sweeper=study", f"hydra/sweeper/sampler={SAMPLERS[method]}", *translate_pruning(sweep)]
     search += [f"hydra.sweeper.study_name={name}", f"hydra.sweep.dir=multirun/{name}", "callbacks=search"]
     search += [f"hydra.sweeper.n_trials={sweep.get('run_cap', RUNS)}"]
+    if "seed" in parameters:  # whose runs can't be confirmed on other seeds
+        search += ["hydra.sweeper.confirm=0"]
     return ["-m", *search, *fixed, *(f"{key}={translate_parameter(key, part)}" for key, part in parameters.items())]
 
 

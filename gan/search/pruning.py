@@ -17,22 +17,33 @@ log = logging.getLogger(__name__)
 class TrialReport(RunCallback):
     """Reports the objective of trial `number` at each evaluation, and ends the run where the study's pruner says so.
 
-    A run that is pruned is saved and closed as finished, with `pruned_at_step` in its summary.
+    A run that is pruned is saved and closed as finished, with `pruned_at_step` in its summary. Where the study
+    compares seeds, runs report nothing, and are not pruned. `trial` is the number that W&B gets.
     """
 
-    def __init__(self, *, study_name: str, storage: str, folder: str, pruner: Any, number: int, objective: str) -> None:
+    def __init__(
+        self,
+        *,
+        study_name: str,
+        storage: str,
+        folder: str,
+        pruner: Any,
+        number: int,
+        objective: str,
+        trial: int,
+    ) -> None:
         from gan.search.storage import resolve_storage
 
         super().__init__()
         self.study_name, self.storage = study_name, resolve_storage(storage, folder)
         self.pruner, self.number = pruner, number
-        self.objective = objective
+        self.objective, self.trial = objective, trial
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.run.is_trial = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        tracking.log_config(trainer.logger, {"study": self.study_name, "trial": self.number})
+        tracking.log_config(trainer.logger, {"study": self.study_name, "trial": self.trial})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < trainer.estimated_stepping_batches:
@@ -55,6 +66,7 @@ class TrialReport(RunCallback):
         """Report the objective; return whether the study prunes this trial, and record it if so."""
         import optuna
 
+        from gan.search.setting import compares_seeds
         from gan.search.storage import open_storage
 
         storage = open_storage(self.storage)
@@ -62,7 +74,7 @@ class TrialReport(RunCallback):
         if study.get_trials(deepcopy=False)[self.number].state.is_finished():
             log.warning("trial %d is over: no command waits for this run, which ends", self.number)
             return True
-        if len(study.directions) > 1:  # no pruner compares several values
+        if compares_seeds(study) or len(study.directions) > 1:  # no pruner compares several values
             return False
         study_id = storage.get_study_id_from_name(self.study_name)
         trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, self.number))

@@ -12,6 +12,7 @@ from gan.search.space import Space
 from gan.search.trials import get_history, is_counted
 
 SETTING = "setting"  # a study's user attribute
+N_SEEDS, CONFIRMED = "hydra.sweeper.n_seeds", "confirms"  # keys of a setting: seeds per trial; a confirmed study
 REMEDY = "give this search a hydra.sweeper.study_name of its own"
 
 ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # in place of paths that differ between machines
@@ -43,6 +44,11 @@ def adopt_setting(study: optuna.Study, setting: dict[str, Any]) -> bool:
         )
     study.set_user_attr(SETTING, setting)
     return False
+
+
+def compares_seeds(study: optuna.Study) -> bool:
+    """Return whether a study compares its trials seed by seed, not step by step."""
+    return bool({N_SEEDS, CONFIRMED} & study.user_attrs.get(SETTING, {}).keys())
 
 
 def has_begun(trial: optuna.trial.FrozenTrial) -> bool:

@@ -1,7 +1,9 @@
 """What a study prints: one line per trial, and at its end the best one, its command, plots and a file of results."""
 
+import math
 import shlex
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,9 +12,12 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from gan.run.display import format_parameter, format_score, score_label
+from gan.search.confirmation import Confirmed
+from gan.search.trials import CONFIRMS
 from gan.system.console import plain_console
 
 RESULTS = "optimization_results.yaml"
@@ -35,7 +40,7 @@ def show_trial(study: Any, number: int, ending: str, values: list[float] | None 
         " ".join(f"{value:.2f}" for value in values or []),
         ending,
     ]
-    if len(study.directions) == 1:
+    if len(study.directions) == 1 and CONFIRMS not in trials[number].params:
         ended = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         ended += values if values and not ending else []
         words.append(f"best {min(ended):.2f}" if ended else "")
@@ -75,20 +80,28 @@ def join_parameters(trial: Any) -> str:
     return " ".join(f"{name}={format_parameter(value)}" for name, value in trial.params.items())
 
 
-def show_results(study: Any, folder: Path, space: Any, objectives: list[str]) -> None:
-    """Print the best trials' commands; write their parameters, and plots of the study, into its folder."""
+def show_results(
+    study: Any, folder: Path, space: Any, objectives: list[str], confirmed: Sequence[Confirmed] = ()
+) -> None:
+    """Print the best trials' commands; write their parameters, and plots of the study, into its folder.
+
+    The winner is the best of the settings that were `confirmed` on fresh seeds, if there are any.
+    """
     console = plain_console()
-    best = study.best_trials
+    best = [setting.trial for setting in confirmed if setting.values][:1] or study.best_trials
     if not best:
         return
     if len(study.directions) == 1:
         results = {"name": "optuna", "best_params": best[0].params, "best_value": best[0].value}
+        if confirmed:
+            results |= {"best_value": confirmed[0].mean, "confirmed": [setting.describe() for setting in confirmed]}
+            console.print(build_confirmation_table(confirmed, objectives[0]))
     else:
         solutions = [{"params": trial.params, "values": trial.values} for trial in best]
         results = {"name": "optuna", "solutions": solutions}
     OmegaConf.save(OmegaConf.create(results), folder / RESULTS)
     for trial in best[:1] if len(study.directions) == 1 else sorted(best, key=lambda trial: trial.values):
-        named = zip(filter(None, objectives), trial.values, strict=True)
+        named = zip(filter(None, objectives), [results["best_value"]] if confirmed else trial.values, strict=True)
         values = ", ".join(
             f"{score_label(name)} {format_score(name, int(v) if v.is_integer() else v)}" for name, v in named
         )
@@ -96,9 +109,37 @@ def show_results(study: Any, folder: Path, space: Any, objectives: list[str]) ->
             word for word in space.list_overrides(trial.params) if not word.startswith(("hparams_search=", "hydra"))
         ]
         words = ["python", "train.py", *overrides]
-        console.print(f"best: trial {trial.number}, {values}\n  {shlex.join(words)}", soft_wrap=True)
+        on = f" on {len(confirmed[0].values)} fresh seeds" if confirmed else ""
+        console.print(f"best: trial {trial.number}, {values}{on}\n  {shlex.join(words)}", soft_wrap=True)
     for path in [folder / RESULTS, *draw_plots(study, folder, [score_label(name) for name in objectives if name])]:
         console.print(f"  {path}", soft_wrap=True)
+
+
+def build_confirmation_table(confirmed: Sequence[Confirmed], objective: str) -> Table:
+    """Return a table of the best settings: their score in the search, and on fresh seeds."""
+    label, rows = score_label(objective), []
+    for setting in confirmed:
+        values = [value for value in setting.values.values() if math.isfinite(value)]
+        spread = f" ± {format_score(objective, statistics.stdev(values))}" if len(values) > 1 else ""
+        low, high = (format_score(objective, bound) if math.isfinite(bound) else "" for bound in setting.interval)
+        rows.append(
+            [
+                str(setting.trial.number),
+                format_score(objective, setting.trial.value),
+                f"{format_score(objective, statistics.fmean(values))}{spread}" if values else "",
+                f"{low} to {high}" if low else "",
+                str(len(setting.values)),
+                str(len(setting.values) - len(values)),
+            ]
+        )
+    heads = ["trial", "in the search", "on fresh seeds", "95% interval", "n", "diverged"]
+    heads, *rows = [row if any(line[-1] != "0" for line in rows) else row[:-1] for row in (heads, *rows)]
+    table = Table(title=f"{label} of the best settings")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def draw_plots(study: Any, folder: Path, names: list[str]) -> list[Path]:

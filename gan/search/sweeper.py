@@ -10,10 +10,13 @@ from typing import Any
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gan.errors import InputError, exit_in_one_line
 from gan.launch.jobs import run_in_threads
+from gan.run.effects import has_key
+
+PRUNE_BY_STEP = ("optuna.pruners.HyperbandPruner",)
 
 
 class StudySweeper(Sweeper):
@@ -23,8 +26,12 @@ class StudySweeper(Sweeper):
     once. A trial fails alone, by an exception or a value that is not finite; one whose process dies is tried again up
     to `max_retries` times. Workers give a sign of life every `heartbeat_s`; after three missed ones any other worker
     tries their trials again, from the last checkpoint. `max_failures` in a row end the command, and the next
-    one tries failed trials again. `storage` is a database's URL or the path of a file, an Optuna journal. The other
-    arguments are hydra-optuna-sweeper's, and `pruner` is one of Optuna's.
+    one tries failed trials again.
+
+    A trial trains its setting with `n_seeds` seeds, and its value is their mean. At the end the best `confirm` settings
+    are trained with `confirm_seeds` fresh seeds each, and the best of these means wins. `storage` is a database's URL
+    or the path of a file, an Optuna journal. The other arguments are hydra-optuna-sweeper's, and `pruner` is one of
+    Optuna's.
     """
 
     def __init__(
@@ -40,10 +47,14 @@ class StudySweeper(Sweeper):
         heartbeat_s: int,
         max_retries: int,
         max_failures: int,
+        n_seeds: int,
+        confirm: int,
+        confirm_seeds: int,
         params: DictConfig | None,
     ) -> None:
         directions = [direction] if isinstance(direction, str) else list(direction)
         self.name, self.storage, self.n_trials, self.n_jobs = study_name, storage, n_trials, n_jobs
+        self.n_seeds, self.confirm, self.confirm_seeds = n_seeds, confirm, confirm_seeds
         self.heartbeat_s, self.limits = heartbeat_s, {"max_retries": max_retries, "max_failures": max_failures}
         self.options = {"sampler": sampler, "pruner": pruner, "directions": directions}
         self.params = params or {}
@@ -66,65 +77,143 @@ class StudySweeper(Sweeper):
         return self.loader.load_sweep_config(self.config, words)
 
     def sweep(self, arguments: list[str]) -> None:
-        from gan.search.summary import show_results, show_running_trials, show_study
+        from gan.search.summary import show_results
         from gan.search.workers import StudyEnded
 
         objectives = [self.config.objective, self.config.second_objective]
         with exit_in_one_line():
             require_objectives(objectives, self.options["directions"])
+            self.require_counts()
             space, study, workers = self.prepare(arguments, [name for name in objectives if name])
-        show_study(study, workers.n_trials)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            if self.in_process:  # in the main thread, where a run takes signals, below its progress bar
-                workers.work()
-            else:
-                with show_running_trials(study, workers.n_trials):
-                    run_in_threads(lambda _: workers.work(), range(self.n_jobs), n_threads=self.n_jobs)
+            self.run(study, workers)
+            confirmed = self.run_confirmation(space, study, workers) if self.confirm else []
         except KeyboardInterrupt:
             sys.exit("study stopped; the same command resumes it, first with the trials that were running")
         except (StudyEnded, InputError) as error:
             sys.exit(f"error: {error}")
-        show_results(study, workers.folder, space, objectives)
+        show_results(study, workers.folder, space, objectives, confirmed)
         if not any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
             sys.exit(f"error: no trial has ended with a value; the last one {workers.last_failure or 'diverged'}")
         if workers.failed:
             print(f"{len(workers.failed)} trials failed; the same command tries them again")
 
+    def run(self, study: Any, workers: Any) -> None:
+        """Run all trials of a study."""
+        from gan.search.summary import show_running_trials, show_study
+
+        show_study(study, workers.n_trials)
+        if self.in_process:  # in the main thread, where a run takes signals, below its progress bar
+            workers.work()
+        else:
+            with show_running_trials(study, workers.n_trials):
+                run_in_threads(lambda _: workers.work(), range(self.n_jobs), n_threads=self.n_jobs)
+
     def prepare(self, arguments: list[str], objectives: list[str]) -> tuple[Any, Any, Any]:
         """Return the search's space, its study and the workers on it; raise InputError for what can't be searched."""
-        from gan.search.heartbeat import Heartbeats
-        from gan.search.setting import collect_setting
+        from gan.search.setting import N_SEEDS, collect_setting
         from gan.search.space import Space
+
+        words = [*(f"{name}={value}" for name, value in self.params.items()), *arguments]
+        space = Space(words, self.compose, groups=self.config.hydra.runtime.choices)
+        self.seed = space.compose(space.get_setting(space.choose_first()).words).seed
+        self.require_seeds(space)
+        is_grid = self.options["sampler"].get("_partial_")  # it waits for the values of the parameters
+        cells = space.list_cells() if is_grid else None
+        study, workers = self.open(
+            self.name,
+            space,
+            Path(self.config.hydra.sweep.dir).absolute(),
+            cells=cells,
+            setting=collect_setting(space) | ({N_SEEDS: self.n_seeds} if self.n_seeds > 1 else {}),
+            objectives=objectives,
+            n_trials=min(self.n_trials, len(cells)) if is_grid else self.n_trials,
+            seeds=[self.seed + i for i in range(self.n_seeds)] if self.n_seeds > 1 else [],
+            **self.options,
+        )
+        return space, study, workers
+
+    def run_confirmation(self, space: Any, study: Any, workers: Any) -> list[Any]:
+        """Train the best settings of a study with fresh seeds, and return them with their values, the best first."""
+        from gan.search import confirmation
+        from gan.search.setting import CONFIRMED
+        from gan.search.trials import is_counted
+
+        best = confirmation.choose_best(study, self.confirm)
+        first = (self.seed or 0) + self.n_seeds
+        cells = confirmation.list_cells(best, [*range(first, first + self.confirm_seeds)])
+        subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]
+        words = space.get_setting(space.choose_first()).words
+        has_reports = has_key(space.compose(words), "callbacks.search")
+        confirming, others = self.open(
+            study.study_name + confirmation.SUFFIX,
+            confirmation.ConfirmationSpace(study, space, subdir=subdir, has_reports=has_reports),
+            workers.folder / confirmation.FOLDER,
+            cells=cells,
+            setting={CONFIRMED: study.study_name},
+            objectives=study.metric_names,
+            sampler={},
+            pruner=OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}),
+            directions=self.options["directions"],
+        )
+        trials = confirming.get_trials(deepcopy=False)
+        others.n_trials = len(cells) + sum(is_counted(trial) and trial.params not in cells for trial in trials)
+        if best:
+            self.run(confirming, others)
+        return confirmation.collect_confirmed(confirming, best)
+
+    def open(
+        self,
+        name: str,
+        space: Any,
+        folder: Path,
+        *,
+        n_trials: int = 0,
+        seeds: Sequence[int] = (),
+        **options: Any,
+    ) -> tuple[Any, Any]:
+        """Return the study of a name, and its workers."""
+        from gan.search.heartbeat import Heartbeats
         from gan.search.storage import resolve_storage
         from gan.search.study import open_study
         from gan.search.workers import Workers
 
-        words = [*(f"{name}={value}" for name, value in self.params.items()), *arguments]
-        space = Space(words, self.compose, groups=self.config.hydra.runtime.choices)
-        is_grid = self.options["sampler"].get("_partial_")  # it waits for the values of the parameters
-        cells = space.list_cells() if is_grid else None
-        folder = Path(self.config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        study, storage = open_study(
-            self.name,
-            resolve_storage(self.storage, Path.cwd()),  # a run may change the folder (hydra.job.chdir)
-            parameters=space.parameters,
-            setting=collect_setting(space),
-            cells=cells,
-            objectives=objectives,
-            **self.options,
+        location = resolve_storage(self.storage, Path.cwd())  # a run may change the folder (hydra.job.chdir)
+        study, storage = open_study(name, location, parameters=space.parameters, **options)
+        heartbeats = Heartbeats(study, storage, interval_s=self.heartbeat_s)
+        counts = {"n_trials": n_trials, "seeds": seeds}
+        return study, Workers(
+            study, self.launcher, heartbeats=heartbeats, space=space, folder=folder, **counts, **self.limits
         )
-        workers = Workers(
-            study,
-            self.launcher,
-            heartbeats=Heartbeats(study, storage, interval_s=self.heartbeat_s),
-            space=space,
-            folder=folder,
-            n_trials=min(self.n_trials, len(cells)) if is_grid else self.n_trials,
-            **self.limits,
-        )
-        return space, study, workers
+
+    def require_counts(self) -> None:
+        """Raise InputError for numbers of seeds and settings that can't be run, and for what can't be confirmed."""
+        for name, value, least in (
+            ("n_seeds", self.n_seeds, 1),
+            ("confirm", self.confirm, 0),
+            ("confirm_seeds", self.confirm_seeds, 1),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"hydra.sweeper.{name}={value}: must be a whole number of at least {least}")
+        several = len(self.options["directions"]) > 1
+        for name, value, off in (("n_seeds", self.n_seeds, 1), ("confirm", self.confirm, 0)):
+            if several and value != off:
+                raise InputError(f"hydra.sweeper.{name}={value}: needs a single objective; must be {off} here")
+        if self.n_seeds > 1 and self.options["pruner"]._target_ in PRUNE_BY_STEP:
+            raise InputError(
+                f"hydra.sweeper.n_seeds={self.n_seeds}: hyperband compares trials by steps, but these trials are "
+                "compared seed by seed; use hydra/sweeper/pruner=percentile, median, wilcoxon or none"
+            )
+
+    def require_seeds(self, space: Any) -> None:
+        """Raise InputError for seeds of trials or confirmations where the search or each run draws its own."""
+        for name, value, off in (("n_seeds", self.n_seeds, 1), ("confirm", self.confirm, 0)):
+            if value != off and "seed" in space.parameters:
+                raise InputError(f"hydra.sweeper.{name}={value}: this search draws the seed itself; must be {off} here")
+        if self.n_seeds > 1 and self.seed is None:
+            raise InputError(f"seed=null: must be the first of hydra.sweeper.n_seeds={self.n_seeds} seeds, such as 0")
 
 
 def require_objectives(objectives: list[str | None], directions: list[str]) -> None:

@@ -12,12 +12,14 @@ FAILURE = "failure"  # why it failed
 REFUSED = "refused"  # it failed because of its settings
 SURPLUS = "surplus"  # it was asked for, but not run
 PRUNED = "pruned_at_step"  # the step at which it was pruned; a key of its W&B run's summary, too
+PRUNED_SEEDS = "pruned_after_seeds"  # the number of seeds after which it was pruned
 BEAT = "heartbeat"  # another number at each sign of life of its process
 # its system attributes
 DEATHS = "deaths"  # how many of its tries ended because their process died
 SECOND = "second"  # it is the second chance of one that had failed
 
 DIVERGED = "diverged"  # the failure that is a result
+CONFIRMS = "confirms"  # a parameter: the number of the trial whose setting is run again
 
 get_history = RetryHeartbeatStaleTrialCallback.retry_history  # the numbers of the tries before
 
@@ -34,9 +36,14 @@ def queue_again(study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> N
     """Queue a trial as a new one, with its parameters and reports, and with these system attributes beside its own."""
     trial = copy.deepcopy(trial)
     trial.system_attrs |= attributes
-    own = (FAILURE, PRUNED, BEAT)  # what the next try says for itself
+    own = (FAILURE, PRUNED, PRUNED_SEEDS, BEAT)  # what the next try says for itself
     trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in own}
     RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
+
+
+def read_trial(study: optuna.Study, number: int) -> FrozenTrial:
+    """Return a copy of a trial as it is in the storage now."""
+    return copy.deepcopy(study.get_trials(deepcopy=False)[number])
 
 
 def is_counted(trial: FrozenTrial) -> bool:

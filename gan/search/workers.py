@@ -1,43 +1,38 @@
 """Workers that take trials of a study, run them as jobs, and record in the study how they ended."""
 
-import copy
 import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 from hydra.plugins.launcher import Launcher
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan.errors import Preempted, ProcessDied
 from gan.launch.jobs import STOP
 from gan.search.heartbeat import Heartbeats
-from gan.search.retries import copy_run_files, record_reason
 from gan.search.space import Space
 from gan.search.storage import OUTAGE_S
 from gan.search.summary import show_trial
+from gan.search.trial_runs import TrialFailed, TrialRuns
 from gan.search.trials import (
     DIVERGED,
     FAILURE,
     PRUNED,
+    PRUNED_SEEDS,
     REFUSED,
     SURPLUS,
-    get_history,
     is_counted,
     is_duplicate,
-    queue_again,
+    read_trial,
     retry_dead_trial,
 )
 
 log = logging.getLogger(__name__)
-
-
-class TrialFailed(RuntimeError):
-    """A trial has failed; the study continues."""
 
 
 class StudyEnded(Exception):
@@ -49,7 +44,8 @@ class Workers:
 
     Failed trials do not count towards `n_trials`, but are not replaced by the command in which they failed, and
     `max_failures` in a row end it. The next command gives them a second chance. A trial whose process dies is tried
-    again, up to `max_retries` times.
+    again, up to `max_retries` times. With more than one of `seeds`, a trial runs its setting with each of them, its
+    value is their mean, and workers without a trial run seeds of others' trials.
     """
 
     def __init__(
@@ -63,11 +59,14 @@ class Workers:
         folder: Path,
         max_retries: int,
         max_failures: int,
+        seeds: Sequence[int] = (),
     ) -> None:
-        self.study, self.launcher, self.heartbeats = study, launcher, heartbeats
-        self.space, self.n_trials, self.folder = space, n_trials, folder
-        self.max_retries, self.max_failures = max_retries, max_failures
+        self.study, self.heartbeats, self.space = study, heartbeats, space
+        self.n_trials, self.folder = n_trials, folder
+        self.max_retries, self.max_failures, self.seeds = max_retries, max_failures, seeds
         self.lock = threading.Lock()
+        options = {"space": space, "folder": folder, "max_retries": max_retries, "seeds": seeds, "lock": self.lock}
+        self.runs = TrialRuns(study, launcher, **options)
         self.own: set[int] = set()  # numbers of trials that this process has run
         self.failed: set[int] = set()  # those among them that failed
         self.in_a_row, self.last_failure, self.lost_since = 0, "", None
@@ -100,6 +99,8 @@ class Workers:
             with self.heartbeats.send(trial):
                 state, values = self.run_trial(trial)
             self.tell(trial, state, values)
+            return False
+        if self.runs.run_seed_of_another_trial():
             return False
         running = {trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
         if running - self.own and not self.has_announced_waiting:
@@ -137,7 +138,7 @@ class Workers:
                 self.study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, UpdateFinishedTrialError):  # it has ended, or another process was first
                 continue
-            retry_dead_trial(self.study, self.read_trial(trial.number), self.max_retries)
+            retry_dead_trial(self.study, read_trial(self.study, trial.number), self.max_retries)
 
     def list_counted(self) -> list[int]:
         """Return the numbers of the trials that count, for this command those that failed in it too."""
@@ -149,21 +150,24 @@ class Workers:
         with self.lock:
             self.own.add(trial.number)
             surplus = trial.number not in self.list_counted()[: self.n_trials]
-        if surplus or is_duplicate(self.read_trial(trial.number), self.study.get_trials(deepcopy=False)):
+        if surplus or is_duplicate(read_trial(self.study, trial.number), self.study.get_trials(deepcopy=False)):
             trial.set_user_attr(SURPLUS, value=True)  # another process has asked at the same time
             raise TrialFailed("the study has all its trials")
-        values, failure = self.launch(trial)
+        values, failure = self.runs.launch(trial)
         finite = [value for value in values if math.isfinite(value)]
-        pruned = self.read_trial(trial.number).user_attrs.get(PRUNED)
-        if pruned is not None:
-            failure = f"pruned at step {pruned:,}"
+        attributes = read_trial(self.study, trial.number).user_attrs
+        is_pruned = PRUNED in attributes or PRUNED_SEEDS in attributes
+        if PRUNED in attributes:
+            failure = f"pruned at step {attributes[PRUNED]:,}"
+        elif PRUNED_SEEDS in attributes:
+            failure = f"pruned after {attributes[PRUNED_SEEDS]} of {len(self.seeds)} seeds"
         elif len(finite) < len(values):
             failure = DIVERGED
         show_trial(self.study, trial.number, failure, finite)
-        if failure and failure != DIVERGED and pruned is None:
+        if failure and failure != DIVERGED and not is_pruned:
             self.record_failure(trial, failure)
         self.in_a_row = 0
-        if pruned is not None:
+        if is_pruned:
             raise optuna.TrialPruned
         if failure:
             trial.set_user_attr(FAILURE, failure)
@@ -177,7 +181,7 @@ class Workers:
             self.failed.add(trial.number)
             self.in_a_row, self.last_failure = self.in_a_row + 1, failure
             in_a_row = self.in_a_row
-        refused = self.read_trial(trial.number).user_attrs.get(REFUSED)
+        refused = read_trial(self.study, trial.number).user_attrs.get(REFUSED)
         others = (other for other in self.study.get_trials(deepcopy=False) if other.number != trial.number)
         if (
             refused
@@ -191,34 +195,3 @@ class Workers:
                 f"{failure.removeprefix('failed: ')}; the same command tries them again"
             )
         raise TrialFailed(failure)
-
-    def launch(self, trial: Trial) -> tuple[list[float], str]:
-        """Launch a trial's job, and return its values or why it failed.
-
-        Raises TrialFailed for a process that has died, and KeyboardInterrupt at Ctrl-C; both are tried again.
-        """
-        with self.lock:  # one worker at a time, so that a seed draws the same trials whichever is first
-            words = self.space.draw_overrides(trial)
-        if not any(word.startswith("ckpt_path=") for word in words):
-            words.append("ckpt_path=last")
-        try:
-            for before in get_history(self.read_trial(trial.number))[-1:]:
-                copy_run_files(self.folder, before, trial.number)
-            (job,) = self.launcher.launch([words], initial_job_idx=trial.number)
-            returned = job.return_value
-            return [float(value) for value in (returned if isinstance(returned, list | tuple) else [returned])], ""
-        except BaseException as error:
-            ended = KeyboardInterrupt | Preempted
-            if isinstance(error, ended) or isinstance(error.__context__, ended):  # which Lightning turns into an exit
-                queue_again(self.study, self.read_trial(trial.number))
-                raise KeyboardInterrupt from error
-            if isinstance(error, ProcessDied) and retry_dead_trial(
-                self.study, self.read_trial(trial.number), self.max_retries
-            ):
-                show_trial(self.study, trial.number, f"{error}; it is tried again")
-                raise TrialFailed(str(error)) from error
-            return [], f"failed: {record_reason(trial, error)}"
-
-    def read_trial(self, number: int) -> FrozenTrial:
-        """Return a copy of a trial as it is in the storage now."""
-        return copy.deepcopy(self.study.get_trials(deepcopy=False)[number])

@@ -55,7 +55,12 @@ def run_search(turn: int, name: str, overrides: list[str]) -> dict:
     import optuna
 
     folder = FOLDER / f"{name}-{turn}"
-    sweep = [f"hydra.sweep.dir={folder}", f"hydra.sweeper.sampler.seed={turn}", "hydra.sweeper.n_jobs=2"]
+    sweep = [
+        f"hydra.sweep.dir={folder}",
+        f"hydra.sweeper.sampler.seed={turn}",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.confirm=0",
+    ]
     storage = f"sqlite:///{folder}/study.db"
     run_train("hparams_search=optuna", f"hydra/sweeper/pruner={name}", *PRUNERS[name], *RUN, *sweep, *overrides)
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text(encoding="utf-8"))

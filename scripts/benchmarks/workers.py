@@ -17,7 +17,7 @@ N_JOBS, N_TRIALS = 2, 32
 RUN = ["model=mlp", "trainer=cpu", "logger=none", "metrics.n_fakes=200", "objective=fid_200"]
 RUN += ["trainer.val_check_interval=100000", "hydra/launcher=local", "trainer.max_steps=range(1,100000)"]
 SWEEPERS = {
-    "hydra/sweeper=study": ["hydra/sweeper=study", "callbacks=search"],
+    "hydra/sweeper=study": ["hydra/sweeper=study", "hydra.sweeper.confirm=0", "callbacks=search"],
     "hydra/sweeper=optuna, batches": ["hydra/sweeper=optuna"],
 }
 
