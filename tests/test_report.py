@@ -247,7 +247,7 @@ def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
 
 
 PROBE = """<script>
-const table = document.querySelector("table.sortable"), header = table.tHead.rows[0].cells[2];
+const table = document.querySelector("table.sortable.cells"), header = table.tHead.rows[0].cells[2];
 const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].innerText);
 const seen = {};
 for (const turn of ["first", "second"]) {

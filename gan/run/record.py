@@ -54,8 +54,7 @@ class Run:
     def trial(self) -> tuple[str, int] | None:
         """The name of the run's study and the number of its trial; None for a run of no study."""
         search = (self.config.get("callbacks") or {}).get("search") or {}
-        study, number = self.config.get("study"), self.config.get("trial")  # W&B has the trial's own keys
-        study, number = study or search.get("study_name"), search.get("number") if number is None else number
+        study, number = search.get("study_name"), search.get("trial", search.get("number"))
         return (str(study), int(number)) if study and number is not None else None
 
 
