@@ -39,9 +39,7 @@ def compare_sides(before: list[Run], after: list[Run], score: str) -> tuple[pd.D
     rows, alone = [], []
     for key in dict.fromkeys([*cells[0], *cells[1]]):
         if not all(key in side for side in cells):
-            alone += [
-                f"{cell[0]} ({name} only)" for name, side in zip(SIDES, cells, strict=True) if (cell := side.get(key))
-            ]
+            alone += [f"{side[key][0]} ({name})" for name, side in zip(SIDES, cells, strict=True) if key in side]
             continue
         (_, old), (label, new) = (side[key] for side in cells)
         rows.append({"cell": label} | compare_pair(old, new, score))
