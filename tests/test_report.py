@@ -13,9 +13,14 @@ import yaml
 from PIL import Image
 
 import train
+from gan.report.intervals import compute_improvement_interval
+from gan.report.markdown import render_aggregates
 from gan.report.page import render_page
+from gan.report.profiles import build_profiles
+from gan.report.sections import build_sections
 from gan.report.settings import compute_importance, find_varying_settings
 from gan.report.statistics import build_table
+from gan.report.trials import build_best_curves
 from gan.run.display import format_score
 from gan.run.record import find_runs
 from gan.system import wandb_server
@@ -194,6 +199,67 @@ def test_the_best_seeds_samples_are_embedded(folder):
     assert 'alt="Samples of mnist-mlp-bce, seed 0"' in text
     shutil.rmtree(next(folder.glob("mnist-mlp-bce-*-0")) / "samples")
     assert 'alt="Samples of mnist-mlp-bce, seed 1"' in read(folder)
+
+
+def test_pairs_have_the_better_mean_first_with_its_probability(folder):
+    shown = rows(read(folder), "Differences")
+    assert [row[:2] for row in shown] == [
+        ["mlp bce", "mlp hinge"],
+        ["mlp bce", "dcgan bce"],
+        ["mlp hinge", "dcgan bce"],
+    ]
+    assert all(row[2].startswith("-") for row in shown)
+    low, high = compute_improvement_interval(1, 3, 3)
+    assert all(row[5:7] == ["1.00", f"{low:.2f} to {high:.2f}"] for row in shown)
+    assert f"scores better than one of the next with a probability of 1.00 (95% interval {low:.2f} to" in read(folder)
+
+
+def test_a_profile_needs_two_cells_of_two_seeds_and_a_floor(folder, tmp_path):
+    profiles = build_profiles(*build_sections(find_runs([folder])))
+    assert [cell.short for cell, _ in profiles] == ["mlp bce", "mlp hinge", "dcgan bce"]
+    _, profile = profiles[0]
+    assert profile.shares[-1] == 1
+    assert profile.shares[profile.taus < 5].max() == 0  # its best run has 5 times the floor
+    leave(folder, math.inf, seed=3, course=False)
+    (_, profile), *_ = build_profiles(*build_sections(find_runs([folder])))
+    assert profile.shares[-1] == 0.75  # one of four has diverged
+    for seed in range(2):
+        leave(tmp_path / "alone", 5.0 + seed, seed=seed)
+    assert "Performance profile" not in read(tmp_path / "alone")
+    assert "No two cells have two seeds each" in read(tmp_path / "alone")
+
+
+def leave_trial(folder, number, fid, *, study="a study", trial=None, **options):
+    """Write the run of a trial of a study."""
+    path = leave(folder, fid, lr=number + 1, course=False, **options) / "config.yaml"
+    search = {"study_name": study, "number": number} | ({"trial": trial} if trial is not None else {})
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"callbacks": {"search": search}}))
+
+
+def test_a_search_has_the_curve_of_its_best_trials(tmp_path):
+    for number, fid in enumerate([9.0, 5.0, 7.0]):
+        leave_trial(tmp_path, number, fid - 1)
+        leave_trial(tmp_path, number, fid + 1, seed=1)
+    leave_trial(tmp_path, 8, 2.0, trial=1, study="a study-confirmed", seed=5)
+    (section,) = build_sections(find_runs([tmp_path]))
+    curves = build_best_curves(section.runs, "fid")
+    assert curves == {"a study": [(1, pytest.approx(7)), (2, pytest.approx((5 + 5 + 7) / 3)), (3, pytest.approx(5))]}
+    assert "Expected best FID of k trials" in re.findall(r'<svg [^>]*aria-label="(.*?)"', read(tmp_path))
+    assert "<h2>Search</h2>" in read(tmp_path)
+    leave_trial(tmp_path, 9, math.inf)
+    (section,) = build_sections(find_runs([tmp_path]))
+    assert [k for k, _ in build_best_curves(section.runs, "fid")["a study"]] == [2, 3, 4]
+    expected = (3 * 5 + 2 * 7 + 9) / 6  # of the six pairs of 5, 7, 9 and inf
+    assert f"| a study |  | {expected:.2f} |" in render_aggregates(section)["Expected best FID of k trials"]
+
+
+def test_the_tables_of_a_wandb_report_are_those_of_the_page(folder):
+    (section,) = build_sections(find_runs([folder]))
+    tables = render_aggregates(section)
+    assert "| mlp bce | mlp hinge | -3.00 |" in tables["Differences"]
+    (profile,) = (text for title, text in tables.items() if title.startswith("Share of runs"))
+    assert profile.splitlines()[2].startswith("| mlp bce | 0.00 |")
+    assert profile.splitlines()[2].endswith("| 1.00 |")
 
 
 def test_what_configs_say_is_escaped(folder):
