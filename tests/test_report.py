@@ -392,7 +392,8 @@ def test_names_are_text_whatever_they_hold(tmp_path):
 def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys, tmp_path):
     small = ["logger=wandb", "logger.project=test-report", "trainer.val_check_interval=10", *NARROW["mlp"], "model=mlp"]
     for loss in ("bce", "hinge"):
-        train.train(configure(*small, f"loss={loss}", f"run_dir={tmp_path}/{loss}"))
+        for seed in (0, 1):
+            train.train(configure(*small, f"loss={loss}", f"seed={seed}", f"run_dir={tmp_path}/{loss}{seed}"))
     train.train(configure(*small, "metrics=classifier", "metrics.n_fakes=300", "objective=fid_300"))
     capsys.readouterr()
     create_wandb_report("test-report", None)
@@ -411,7 +412,10 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     runs = wandb.Api().runs("test-report")
     assert chosen == {run.summary["protocol_id"] for run in runs}
     assert len(chosen) == 2
-    assert "| n_fakes | 200 | 300 |" in json.dumps(report.spec)
+    text = json.dumps(report.spec, ensure_ascii=False)
+    assert "| n_fakes | 200 | 300 |" in text
+    assert text.count("| better mean | other | difference | 95% interval | p | P(better) |") == 1
+    assert text.count("τ = ") == 8
     assert {panel["config"]["groupBy"] for panel in panels if "Line" in panel["viewType"]} == {"choices.value.cell"}
 
 
