@@ -2,15 +2,17 @@
 
 import importlib
 import json
+import random
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gan.callbacks.cost import FlopCounter
 from gan.run.build import build_data, build_gan
-from scripts.benchmarks import threads, train
+from scripts.benchmarks import confirmation, cost, threads, train
 from tests.helpers import NARROW, ROOT, run_command
 from train import train as run_train
 
@@ -33,6 +35,28 @@ def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again
     assert done.returncode == 0, done.stderr
     assert "images with pruning: 100% of those without" in done.stdout  # of two trials none is pruned
     assert len(list(tmp_path.glob("multirun/pruning/*-0/again/*/metrics.json"))) == 2 * 5
+
+
+def test_simulated_searches_find_the_best_setting_by_its_known_mean():
+    """Without noise each kind finds it; with noise the one on fresh seeds more often than the one on a single seed."""
+    sure = [[[9.0, float(mean)]] * 2 for mean in (3, 1, 2, 4, 5, 6)]
+    table = confirmation.compare_searches(sure, random.Random(0), 20)
+    assert [*table.columns[1].cells] == ["100%"] * len(confirmation.SEARCHES)
+    assert [float(cell) for cell in table.columns[3].cells][:1] == [6.0]
+    noisy = [[[9.0, mean + noise] for noise in (-1.5, -0.5, 0.5, 1.5)] for mean in (3.0, 1.0, 2.0, 4.0, 5.0, 6.0)]
+    table = confirmation.compare_searches(noisy, random.Random(0), 300)
+    shares = dict(zip(confirmation.SEARCHES, (int(cell[:-1]) for cell in table.columns[1].cells), strict=True))
+    assert shares["one seed, best 3 confirmed by 5 seeds"] > shares["one seed, unpruned"] + 10
+
+
+def test_settings_are_trained_with_their_seeds_and_searches_on_them_simulated(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(confirmation, "N_SETTINGS", 2)
+    monkeypatch.setattr(confirmation, "N_SEEDS", 2)
+    monkeypatch.setattr(confirmation, "STUDIES", 3)
+    words = ["model.generator.width=4", "model.discriminator.width=4", "trainer.max_steps=2"]
+    confirmation.measure([*words, "trainer.val_check_interval=1"], 1)
+    assert "3 studies of 2 settings" in " ".join(capsys.readouterr().out.split())
 
 
 def test_training_is_timed_idle_and_beside_other_work(monkeypatch, capsys):
@@ -73,6 +97,17 @@ def test_the_bare_loop_has_the_arithmetic_of_a_run(configure, monkeypatch):
         with FlopCounter() as counter:
             bare_loop.train(1 + bare_loop.WARM_UP, next(iter(cfg.penalty), "none"), False, batches, *players)
         assert counter.total == scores["flops_per_step"] * (1 + bare_loop.WARM_UP)
+
+
+def test_the_cost_of_a_run_is_timed_and_drawn(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cost, "AXES", {"steps": [2], "batch size": [8], "classes": [3], "images": [100]})
+    monkeypatch.setattr(cost, "STEPS", 12)
+    monkeypatch.setattr(cost, "N_IMAGES", 300)
+    cost.measure(NARROW["dcgan"], 1)
+    rows = re.findall(r"│ (steps|batch size|classes|images) +│ +(\d+) +│ +[\d.]+ ", capsys.readouterr().out)
+    assert rows == [("steps", "2"), ("batch size", "8"), ("classes", "3"), ("images", "100")]
+    assert Image.open("cost.png").width > 1000
 
 
 def test_the_start_of_a_run_is_timed():

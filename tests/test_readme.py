@@ -144,11 +144,14 @@ def test_look_commands(tmp_path, my_images, line):
 @pytest.mark.parametrize("line", [line for line in TRAIN if "hparams_search=" in line])
 def test_search_commands(tmp_path, line):
     small = ["trainer.max_steps=2", "logger=none", "hydra.sweeper.n_trials=2", *FEW_FAKES, *NARROW["dcgan"]]
+    small += ["hydra.sweeper.confirm=1", "hydra.sweeper.confirm_seeds=2"]
     words = shlex.split(line, comments=True)[2:]
     done = run_command(*words, *small, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "best: trial" in done.stdout
+    assert "on 2 fresh seeds" in done.stdout
     assert len(list(tmp_path.glob("*/metrics.json"))) == 2
+    assert len(list(tmp_path.glob("confirm/*/metrics.json"))) == 2
 
 
 @pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", README))

@@ -6,12 +6,11 @@ import random
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,45 +30,14 @@ from gan.launch.jobs import run_in_threads
 from gan.run.build import build_data, build_scorer, build_trainer
 from gan.run.config import prepare_config
 from gan.run.objectives import list_measured
+from gan.search.checks import require_objectives
 from gan.search.heartbeat import Heartbeats
 from gan.search.parameters import suggest
 from gan.search.storage import open_storage
-from gan.search.sweeper import require_objectives
 from gan.search.trials import BEAT
 from gan.search.workers import Workers
 from tests.helpers import NARROW, ROOT, TINY, wait_until
-from tests.processes import run_forked
-
-STUDY = [*TINY, "logger=none", "hydra.sweeper.heartbeat_s=1", "hydra.sweeper.confirm=0"]
-
-
-def start(folder: Path, *overrides: str, search="random", threads="1", **variables: str) -> subprocess.Popen:
-    words = [sys.executable, str(ROOT / "train.py"), f"hparams_search={search}", *STUDY, f"hydra.sweep.dir={folder}"]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | variables
-    environment |= {"OMP_NUM_THREADS": threads} if threads else {}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-    return subprocess.Popen([*words, *overrides], env=environment, cwd=folder.parent, **options)
-
-
-def run_search(folder: Path, *overrides: str) -> tuple[int, str]:
-    """Run a search that ends before its first trial; return its status and output."""
-    done = run_forked("hparams_search=random", *STUDY, f"hydra.sweep.dir={folder}", *overrides, cwd=folder.parent)
-    return done.returncode, done.stdout + done.stderr
-
-
-def study(folder: Path) -> optuna.Study:
-    (name,) = optuna.get_all_study_names(f"sqlite:///{folder}/study.db")
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/study.db")
-
-
-def numbers(folder: Path) -> int:
-    """Return how many trials there are, without making the tables in which they will be."""
-    with (
-        suppress(sqlite3.OperationalError),
-        closing(sqlite3.connect(f"file:{folder}/study.db?mode=ro", uri=True)) as db,
-    ):
-        return db.execute("SELECT count(*) FROM trials").fetchone()[0]
-    return 0
+from tests.studies import numbers, run_search, start, study
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "hparams_search").glob("*.yaml")), ids=lambda path: path.stem)

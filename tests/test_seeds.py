@@ -26,7 +26,7 @@ from gan.search.seeds import SeedRuns
 from gan.search.storage import open_storage
 from gan.search.workers import Workers
 from tests.helpers import wait_until
-from tests.test_search import numbers, run_search, start
+from tests.studies import numbers, run_search, start
 
 X = FloatDistribution(0, 1)
 SPACE = SimpleNamespace(
@@ -182,6 +182,7 @@ def test_a_setting_that_diverges_on_a_fresh_seed_is_last_and_has_no_interval():
         (["hydra.sweeper.confirm=2", "seed=choice(1,2)"], "hydra.sweeper.confirm=2: this search draws the seed"),
         (["hydra.sweeper.n_seeds=2", "seed=null"], "seed=null: must be the first of hydra.sweeper.n_seeds=2 seeds"),
         (["hydra.sweeper.n_seeds=2", "hydra/sweeper/pruner=hyperband"], "n_seeds=2: hyperband compares trials by"),
+        (["hydra/sweeper/pruner=wilcoxon"], "hydra/sweeper/pruner=wilcoxon: compares trials on the same seeds"),
         (
             ["hydra.sweeper.confirm=1", "second_objective=images_seen", "hydra.sweeper.direction=[minimize,minimize]"],
             "hydra.sweeper.confirm=1: needs a single objective",

@@ -15,8 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from gan.errors import InputError, exit_in_one_line
 from gan.launch.jobs import run_in_threads
 from gan.run.effects import has_key
-
-PRUNE_BY_STEP = ("optuna.pruners.HyperbandPruner",)
+from gan.search.checks import require_comparable, require_counts, require_objectives, require_seeds
 
 
 class StudySweeper(Sweeper):
@@ -83,7 +82,8 @@ class StudySweeper(Sweeper):
         objectives = [self.config.objective, self.config.second_objective]
         with exit_in_one_line():
             require_objectives(objectives, self.options["directions"])
-            self.require_counts()
+            require_counts(n_seeds=self.n_seeds, confirm=self.confirm, confirm_seeds=self.confirm_seeds)
+            require_comparable(self.options["pruner"], objectives, n_seeds=self.n_seeds, confirm=self.confirm)
             space, study, workers = self.prepare(arguments, [name for name in objectives if name])
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -118,7 +118,7 @@ class StudySweeper(Sweeper):
         words = [*(f"{name}={value}" for name, value in self.params.items()), *arguments]
         space = Space(words, self.compose, groups=self.config.hydra.runtime.choices)
         self.seed = space.compose(space.get_setting(space.choose_first()).words).seed
-        self.require_seeds(space)
+        require_seeds(self.seed, is_searched="seed" in space.parameters, n_seeds=self.n_seeds, confirm=self.confirm)
         is_grid = self.options["sampler"].get("_partial_")  # it waits for the values of the parameters
         cells = space.list_cells() if is_grid else None
         study, workers = self.open(
@@ -141,6 +141,8 @@ class StudySweeper(Sweeper):
         from gan.search.trials import is_counted
 
         best = confirmation.choose_best(study, self.confirm)
+        if not best:
+            return []
         first = (self.seed or 0) + self.n_seeds
         cells = confirmation.list_cells(best, [*range(first, first + self.confirm_seeds)])
         subdir = OmegaConf.to_container(self.config.hydra.sweep)["subdir"]
@@ -152,15 +154,14 @@ class StudySweeper(Sweeper):
             workers.folder / confirmation.FOLDER,
             cells=cells,
             setting={CONFIRMED: study.study_name},
-            objectives=study.metric_names,
+            objectives=[self.config.objective],
             sampler={},
             pruner=OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}),
             directions=self.options["directions"],
         )
         trials = confirming.get_trials(deepcopy=False)
         others.n_trials = len(cells) + sum(is_counted(trial) and trial.params not in cells for trial in trials)
-        if best:
-            self.run(confirming, others)
+        self.run(confirming, others)
         return confirmation.collect_confirmed(confirming, best)
 
     def open(
@@ -187,46 +188,3 @@ class StudySweeper(Sweeper):
         return study, Workers(
             study, self.launcher, heartbeats=heartbeats, space=space, folder=folder, **counts, **self.limits
         )
-
-    def require_counts(self) -> None:
-        """Raise InputError for numbers of seeds and settings that can't be run, and for what can't be confirmed."""
-        for name, value, least in (
-            ("n_seeds", self.n_seeds, 1),
-            ("confirm", self.confirm, 0),
-            ("confirm_seeds", self.confirm_seeds, 1),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"hydra.sweeper.{name}={value}: must be a whole number of at least {least}")
-        several = len(self.options["directions"]) > 1
-        for name, value, off in (("n_seeds", self.n_seeds, 1), ("confirm", self.confirm, 0)):
-            if several and value != off:
-                raise InputError(f"hydra.sweeper.{name}={value}: needs a single objective; must be {off} here")
-        if self.n_seeds > 1 and self.options["pruner"]._target_ in PRUNE_BY_STEP:
-            raise InputError(
-                f"hydra.sweeper.n_seeds={self.n_seeds}: hyperband compares trials by steps, but these trials are "
-                "compared seed by seed; use hydra/sweeper/pruner=percentile, median, wilcoxon or none"
-            )
-
-    def require_seeds(self, space: Any) -> None:
-        """Raise InputError for seeds of trials or confirmations where the search or each run draws its own."""
-        for name, value, off in (("n_seeds", self.n_seeds, 1), ("confirm", self.confirm, 0)):
-            if value != off and "seed" in space.parameters:
-                raise InputError(f"hydra.sweeper.{name}={value}: this search draws the seed itself; must be {off} here")
-        if self.n_seeds > 1 and self.seed is None:
-            raise InputError(f"seed=null: must be the first of hydra.sweeper.n_seeds={self.n_seeds} seeds, such as 0")
-
-
-def require_objectives(objectives: list[str | None], directions: list[str]) -> None:
-    """Raise InputError unless there is a direction for each objective, and the first is a distance to be made small."""
-    given = [name for name in objectives if name]
-    if objectives[0] is None:
-        raise InputError("objective=null: a study needs a score to compare; leave out metrics=none")
-    if len(given) != len(directions):
-        raise InputError(
-            f"hydra.sweeper.direction={directions}: must have one for each of {', '.join(given)}"
-            " (second_objective= names the second)"
-        )
-    if unknown := {*directions} - {"minimize", "maximize"}:
-        raise InputError(f"hydra.sweeper.direction={unknown.pop()}: must be minimize or maximize")
-    if directions[0] == "maximize":
-        raise InputError(f"hydra.sweeper.direction=maximize: {given[0]} is a distance, better where it is smaller")
