@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 from gan.errors import InputError
-from gan.report.data_sets import BOLD, build_data_set_table, format_data_sets, write_data_sets
+from gan.report.data_set_table import BOLD, format_data_sets, write_data_sets
+from gan.report.data_sets import build_data_set_table, compare_to_first
 from gan.report.differences import compare_cells
 from gan.report.power import describe_plan
 from gan.report.side_by_side import SIDES, compare_sides, select_version
@@ -110,6 +111,9 @@ def print_data_sets(arguments: argparse.Namespace) -> None:
     """Print one table of cells by data sets; write it if asked to."""
     table = build_data_set_table(split_by_protocol(load_runs(arguments), arguments), arguments.score)
     print(f"\n{render_markdown(format_data_sets(table, BOLD))}\n")
+    pairs = compare_to_first(table)
+    if len(pairs):
+        print(f"{render_markdown(pairs)}\n")
     for data, protocol in table.protocols.items():
         print(f"{data}: {protocol}")
     if arguments.out:

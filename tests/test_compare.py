@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gan.errors import InputError
-from gan.report.data_sets import build_data_set_table, format_data_sets
+from gan.report.data_set_table import format_data_sets
+from gan.report.data_sets import build_data_set_table, compare_to_first
 from gan.report.differences import compare_members
 from gan.report.power import describe_plan, find_sample_size
 from gan.report.side_by_side import compare_sides, select_version
@@ -74,14 +75,16 @@ def test_an_unknown_version_is_named_with_those_that_there_are():
 
 
 def test_cells_of_several_data_sets_are_rows_and_the_best_of_each_is_marked():
-    runs = [*build_runs([4.0, 6.0]), *build_runs([8.0], loss="hinge")]
+    runs = [*build_runs([4.0, 6.0]), *build_runs([5.5], loss="hinge")]
     runs += [*build_runs([30.0, 32.0], data="fashion", floor=1.0, loss="bce")]
     runs += [*build_runs([20.0, 22.0], data="fashion", floor=1.0, loss="hinge")]
     table = build_data_set_table(group_by_protocol(runs), None)
     shown = format_data_sets(table, "[{}]").set_index("cell")
-    assert shown["mnist, FID"].to_dict() == {"dcgan-bce": "[5.00 ± 1.41 (2)]", "dcgan-hinge": "8.00 (1)"}
+    assert shown["mnist, FID"].to_dict() == {"dcgan-bce": "[5.00 ± 1.41 (2)]", "dcgan-hinge": "5.50 (1)"}
     assert shown["fashion, FID"].to_dict() == {"dcgan-bce": "31.00 ± 1.41 (2)", "dcgan-hinge": "[21.00 ± 1.41 (2)]"}
     assert table.across["dcgan-bce"][0] == pytest.approx((3 + 30) / 2)  # the middle half of 2, 3, 30, 32
+    (row,) = compare_to_first(table).to_dict("records")
+    assert (row["cell"], row["other"], row["P(better)"]) == ("dcgan-hinge", "dcgan-bce", (0.5 + 1) / 2)
     other = replace(runs[0], protocol=PROTOCOL | {"n_fakes": 2000})
     with pytest.raises(InputError, match=r"--by-data-set: mnist has several protocols.*--protocol TEXT"):
         build_data_set_table(group_by_protocol([*runs, other]), None)

@@ -90,10 +90,10 @@ def test_a_pair_has_the_probability_that_a_run_of_the_first_cell_is_better():
     assert (row["cell"], row["n"]) == ("mnist-dcgan-bce", "2, 2")
     assert row["P(better)"] == pytest.approx((2 + 1 + 0) / 6)
     assert row["P low"] < row["P(better)"] < row["P high"]
-    runs = [replace(one, floor={"precision": 1.0}, scores=one.scores | {"precision": 0.1}) for one in runs]
-    runs[0] = replace(runs[0], scores=runs[0].scores | {"precision": 0.9})
+    measured = zip(runs, (0.9, 0.1, 0.0, 0.1, 0.05), strict=True)
+    runs = [replace(one, floor={"precision": 1.0}, scores=one.scores | {"precision": value}) for one, value in measured]
     (row,) = compare_cells(runs, "precision").to_dict("records")
-    assert row["P(better)"] == pytest.approx((2 + 1 + 0) / 6)  # 0.9 is above both, 0.1 equals both, one has diverged
+    assert row["P(better)"] == pytest.approx((2 + 1.5 + 0) / 6)  # higher is better, and a tie counts half
 
 
 def test_the_interquartile_mean_is_a_column_where_it_is_asked_for():

@@ -2,16 +2,40 @@
 
 import itertools
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from gan.report.aggregates import Profile
-from gan.report.charts import INK, set_plain_ticks, truncate
-from gan.report.sections import COLORS, MARKERS, Cell
-from gan.report.trials import Curve
+from gan.report.charts import INK, render_svg, set_plain_ticks, truncate
+from gan.report.profiles import FEWEST_CELLS, build_profiles
+from gan.report.sections import COLORS, MARKERS, Cell, Section
+from gan.report.trials import Curve, build_best_curves
+from gan.run.display import score_label
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (2, 2)))
 MOST_STUDIES = len(COLORS)
+LEGEND_INCHES = 0.18  # of a line of a legend
+
+
+def render_profile(section: Section) -> Markup | None:
+    """Return the performance profile of the best cells, None without two cells or without a floor."""
+    profiles = build_profiles(section)
+    if len(profiles) < FEWEST_CELLS:
+        return None
+    label, size = score_label(section.score), (4.6, 3.2 + LEGEND_INCHES * len(profiles))
+    title, data = f"Performance profile in {label}", (profiles, label)
+    return render_svg(f"p{section.name}-profile", title, size, draw_profiles, *data)
+
+
+def render_best_of_k(section: Section) -> Markup | None:
+    """Return the expected best score against the number of trials, None where no study has two trials."""
+    curves = dict(list(build_best_curves(section.runs, section.score).items())[:MOST_STUDIES])
+    if not curves:
+        return None
+    label, size = score_label(section.score), (4.6, 3.2 + LEGEND_INCHES * len(curves))
+    title, data = f"Expected best {label} of k trials", (curves, label)
+    return render_svg(f"p{section.name}-best", title, size, draw_best_of_k, *data)
 
 
 def draw_profiles(axes: Axes, profiles: list[tuple[Cell, Profile]], label: str) -> None:

@@ -1,26 +1,19 @@
 """One table of cells by data sets: mean and standard deviation of a score, the best of each data set marked."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gan.errors import InputError
-from gan.report.aggregates import compute_iqm
+from gan.report.aggregates import compute_improvement, compute_iqm
 from gan.report.intervals import compute_iqm_interval
-from gan.report.statistics import choose_score, compare_to_floor, list_scores, rank_mean
-from gan.report.text_tables import escape_latex, render_markdown
-from gan.run.display import format_score, score_label
+from gan.report.statistics import choose_score, compare_to_floor, list_scores, rank_mean, sign_score
 from gan.run.record import Run, group_by_cell
 
 OF_DATA = ("data", "data_sha256", "metrics", "objective")  # keys of a config that follow from the data set
 KEPT = ("batch_size",)  # keys of data that are settings of training
-BOLD = "**{}**"
-ACROSS = "IQM / floor"  # column over all data sets
 
 
 @dataclass(frozen=True)
@@ -101,60 +94,20 @@ def summarize_ratios(found: dict[str, list[Run]], scores: dict[str, str]) -> tup
     return compute_iqm([ratio for ratios in finite for ratio in ratios]), *compute_iqm_interval(finite)
 
 
-def format_data_sets(table: DataSetTable, bold: str, escape: Callable[[str], str] = str) -> pd.DataFrame:
-    """Return the table as escaped text, where `bold` marks the best of each data set, for example by "**{}**"."""
+def compare_to_first(table: DataSetTable) -> pd.DataFrame:
+    """Return the probability that the first cell is better, as the mean over data sets, against each other cell.
+
+    One row per cell with runs on all data sets that the first has; none for one data set.
+    """
+    first, *others = table.samples
+    losses = {
+        label: {data: np.array(sample) * sign_score(table.scores[data]) for data, sample in found.items() if sample}
+        for label, found in table.samples.items()
+    }
     rows = []
-    for cell, found in table.samples.items():
-        row = {"cell": escape(cell)}
-        for data, score in table.scores.items():
-            text = escape(format_sample(found.get(data, []), score))
-            row[escape(f"{data}, {score_label(score)}")] = bold.format(text) if cell == table.find_best(data) else text
-        if table.across:
-            row[ACROSS] = escape(format_across(table.across.get(cell)))
-        rows.append(row)
+    for other in others:
+        if len(losses[first]) > 1 and losses[first].keys() == losses[other].keys():
+            pairs = [(sample, losses[other][data]) for data, sample in losses[first].items()]
+            better, (low, high) = compute_improvement(pairs)
+            rows.append({"cell": first, "other": other, "P(better)": better, "P low": low, "P high": high})
     return pd.DataFrame(rows)
-
-
-def write_data_sets(table: DataSetTable, path: Path) -> None:
-    """Write the table in the format of the file's suffix; CSV has one row per cell and data set, with all digits."""
-    caption = "; ".join(f"{data}: {protocol}" for data, protocol in table.protocols.items())
-    caption = f"Mean ± standard deviation (number of seeds). {caption}"
-    if path.suffix == ".csv":
-        pd.DataFrame(list_entries(table)).to_csv(path, index=False)
-    elif path.suffix == ".tex":
-        rows = format_data_sets(table, r"\textbf{{{}}}", escape_latex)
-        rows.to_latex(path, index=False, escape=False, caption=escape_latex(caption))
-    else:
-        path.write_text(f"{caption}\n\n{render_markdown(format_data_sets(table, BOLD))}\n", encoding="utf-8")
-
-
-def list_entries(table: DataSetTable) -> list[dict[str, Any]]:
-    """Return one row per cell and data set that have runs."""
-    return [
-        {
-            "cell": cell,
-            "data": data,
-            "score": table.scores[data],
-            "n": len(sample),
-            "mean": np.mean(sample) if sample else math.nan,
-            "std": np.std(sample, ddof=1) if len(sample) > 1 else math.nan,
-            "protocol": table.protocols[data],
-        }
-        for cell, found in table.samples.items()
-        for data, sample in found.items()
-    ]
-
-
-def format_sample(sample: list[float], score: str) -> str:
-    """Return the mean of a sample, its standard deviation and n as text, "" for none."""
-    if not sample:
-        return ""
-    spread = f" ± {format_score(score, float(np.std(sample, ddof=1)))}" if len(sample) > 1 else ""
-    return f"{format_score(score, float(np.mean(sample)))}{spread} ({len(sample)})"
-
-
-def format_across(row: tuple[float, float, float] | None) -> str:
-    """Return the interquartile mean and its interval as text, "" for none."""
-    if row is None:
-        return ""
-    return f"{row[0]:.2f}" + (f" ({row[1]:.2f} to {row[2]:.2f})" if math.isfinite(row[1]) else "")

@@ -10,7 +10,7 @@ from scipy import stats
 
 from gan.report.aggregates import compute_improvement
 from gan.report.intervals import LEVEL
-from gan.report.statistics import is_finished, list_scores, smaller_is_better
+from gan.report.statistics import is_finished, list_scores, sign_score
 from gan.run.record import Run, group_by_cell
 
 
@@ -57,9 +57,8 @@ def add_verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def list_losses(runs: list[Run], score: str) -> list[float]:
     """Return a score of runs with the lowest as the best, inf for a diverged run; runs without it are left out."""
-    sign = 1 if smaller_is_better(score) else -1
     return [
-        sign * run.scores[score] if is_finished(run, score) else math.inf
+        sign_score(score) * run.scores[score] if is_finished(run, score) else math.inf
         for run in runs
         if is_finished(run, score) or run.scores.get("diverged")
     ]

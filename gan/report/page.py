@@ -9,10 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gan.report import aggregate_charts, charts, tables, tuning
-from gan.report.profiles import FEWEST_CELLS, build_profiles
 from gan.report.sections import Cell, Section, build_sections, find_samples, read_evaluations
 from gan.report.settings import FEWEST_RUNS, compute_importance, find_varying_settings, format_setting_name
-from gan.report.trials import build_best_curves
 from gan.report.words import write_headline
 from gan.run.display import format_score, score_label
 from gan.run.record import Run
@@ -21,7 +19,6 @@ MOST_SAMPLES = 12  # cells whose samples are shown
 MOST_NAMED = 7  # cells in the legend
 MOST_ROWS = 8  # cells in a chart of cells
 ROW_INCHES = 0.5  # of a chart of cells
-LEGEND_INCHES = 0.18  # of a line of a legend
 
 
 def render_page(runs: Iterable[Run], source: str) -> str:
@@ -51,9 +48,9 @@ def describe_section(section: Section) -> dict[str, Any]:
         "strips": render_strips(section),
         "grid": tables.build_model_loss_grid(section),
         "pairs": tables.build_pair_table(section),
-        "profile": render_profile(section),
+        "profile": aggregate_charts.render_profile(section),
         "curves": render_curves(section),
-        "searches": render_best_of_k(section),
+        "searches": aggregate_charts.render_best_of_k(section),
         "settings": render_settings(section),
         "samples": pictures[:MOST_SAMPLES],
         "pictured": len(pictures),
@@ -87,26 +84,6 @@ def render_strips(section: Section) -> list[tuple[str, Markup]]:
         data = (pairs, section.floor_line, score_label(section.score))
         rendered.append((name, charts.render_svg(f"p{section.name}-{name}", title, size, charts.draw_strip, *data)))
     return rendered
-
-
-def render_profile(section: Section) -> Markup | None:
-    """Return the performance profile of the best cells, None without two cells or without a floor."""
-    profiles = build_profiles(section)
-    if len(profiles) < FEWEST_CELLS:
-        return None
-    label, size = score_label(section.score), (4.6, 3.2 + LEGEND_INCHES * len(profiles))
-    title, data = f"Performance profile in {label}", (profiles, label)
-    return charts.render_svg(f"p{section.name}-profile", title, size, aggregate_charts.draw_profiles, *data)
-
-
-def render_best_of_k(section: Section) -> Markup | None:
-    """Return the expected best score against the number of trials, None where no study has two trials."""
-    curves = dict(list(build_best_curves(section.runs, section.score).items())[: aggregate_charts.MOST_STUDIES])
-    if not curves:
-        return None
-    label, size = score_label(section.score), (4.6, 3.2 + LEGEND_INCHES * len(curves))
-    title, data = f"Expected best {label} of k trials", (curves, label)
-    return charts.render_svg(f"p{section.name}-best", title, size, aggregate_charts.draw_best_of_k, *data)
 
 
 def render_curves(section: Section) -> list[Markup]:

@@ -74,7 +74,7 @@ def build_table(runs: list[Run], score: str, kind: str = "t", *, with_iqm: bool 
 
 def rank_mean(mean: float, score: str) -> tuple[bool, float]:
     """Return the key that sorts cells by their mean, the best first and those without one last."""
-    return math.isnan(mean), mean * (1 if smaller_is_better(score) else -1)
+    return math.isnan(mean), mean * sign_score(score)
 
 
 def describe_iqm(sample: list[float]) -> dict[str, float]:
@@ -89,6 +89,11 @@ def compare_to_floor(run: Run, score: str) -> float:
     if run.scores.get("diverged"):
         return math.inf
     return measured / floor if floor > 0 else math.nan
+
+
+def sign_score(score: str) -> int:
+    """Return 1 if a lower value of a score is better, -1 otherwise."""
+    return 1 if smaller_is_better(score) else -1
 
 
 def smaller_is_better(score: str) -> bool:
