@@ -139,6 +139,14 @@ def test_the_table_of_cells_is_gan_comparisons(folder):
     assert len(rows(read(folder), "Runs")) == 10
 
 
+def test_five_seeds_have_an_interquartile_mean(folder):
+    assert "IQM" not in read(folder)
+    for seed in (3, 4):
+        leave(folder, 9.0, seed=seed)
+    best = next(row for row in rows(read(folder), "Cells") if "mlp-bce" in row[0])
+    assert best[6:9] == [format_score("fid", (5.1 + 5.2 + 9) / 3), "5.00", "9.00"]
+
+
 def test_two_protocols_share_no_table_and_no_chart(folder):
     other = leave(folder, 3.0, loss="lsgan", protocol=PROTOCOL | {"n_fakes": 2000})
     text = read(folder)
