@@ -15,6 +15,7 @@ from gan.run.display import score_label
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (2, 2)))
 MOST_STUDIES = len(COLORS)
+LONGEST_NAME = 55  # characters of a line of a legend
 LEGEND_INCHES = 0.18  # of a line of a legend
 
 
@@ -51,7 +52,7 @@ def draw_profiles(axes: Axes, profiles: list[tuple[Cell, Profile]], label: str) 
             "drawstyle": "steps-post",
         }
         every = (3 * i, len(profile.taus) // 8)  # the markers of lines that coincide are beside each other
-        axes.plot(profile.taus, profile.shares, label=truncate(cell.short), markevery=every, **look)
+        axes.plot(profile.taus, profile.shares, label=truncate(cell.short, LONGEST_NAME), markevery=every, **look)
     (best, profile), *_ = profiles
     axes.fill_between(
         profile.taus, profile.low, profile.high, color=best.style[0], step="post", alpha=0.13, linewidth=0
@@ -68,7 +69,9 @@ def draw_best_of_k(axes: Axes, curves: dict[str, Curve], label: str) -> None:
     """Draw the expected best score against the number of trials, one line per study."""
     for (study, curve), color, marker, dashes in zip(curves.items(), COLORS, MARKERS, DASHES, strict=False):
         look = {"color": color, "marker": marker, "linestyle": dashes, "markersize": 4.5, "linewidth": 1.8}
-        axes.plot(*zip(*curve, strict=True), label=truncate(study, 40), markevery=max(1, len(curve) // 10), **look)
+        axes.plot(
+            *zip(*curve, strict=True), label=truncate(study, LONGEST_NAME), markevery=max(1, len(curve) // 10), **look
+        )
     values = [value for _, value in itertools.chain(*curves.values())]
     if max(values) > 8 * min(values) > 0:
         axes.set_yscale("log")
