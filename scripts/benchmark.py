@@ -1,4 +1,4 @@
-"""Measure time and cost on this machine.
+"""Measure time and cost on this machine, and the intervals of compare.py.
 
 python scripts/benchmark.py train               train.py compared with a bare loop; --before DIR: with another checkout
 python scripts/benchmark.py cost                a run's cost against steps, batch size, classes and images; a plot
@@ -8,6 +8,7 @@ python scripts/benchmark.py threads --turns 3   training next to other work, als
 python scripts/benchmark.py workers             idle time of the workers of a study, and of the stock sweeper
 python scripts/benchmark.py confirmation        how often a search names the best setting, by one seed and confirmed
 python scripts/benchmark.py pruning --turns 3   images that a search with pruning uses, and the settings that it finds
+python scripts/benchmark.py coverage            how often the 95% intervals of compare.py hold the true value
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """What several test files use: paths, small settings, commands, waiting, W&B sweeps, a scores' protocol, networks."""
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
 from gan.models import assignment, dcgan, infogan, mlp, projection, r3gan, resnet, resnet_gp, sngan
+from gan.run.record import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_steps=20", "trainer.val_check_interval=20"]
@@ -60,6 +62,15 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) ->
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.1)
     return found
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write a finished run's config and scores to its folder below `folder`."""
+    path = folder / run.name
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump(run.config))
+    parts = {"scores": run.scores, "floor": run.floor, "protocol": run.protocol, "best": {"scores": run.best}}
+    (path / "metrics.json").write_text(json.dumps(parts))
 
 
 def run_command(

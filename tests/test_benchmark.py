@@ -12,7 +12,7 @@ from PIL import Image
 
 from gan.callbacks.cost import FlopCounter
 from gan.run.build import build_data, build_gan
-from scripts.benchmarks import confirmation, cost, threads, train
+from scripts.benchmarks import confirmation, cost, coverage, threads, train
 from tests.helpers import NARROW, ROOT, run_command
 from train import train as run_train
 
@@ -108,6 +108,18 @@ def test_the_cost_of_a_run_is_timed_and_drawn(monkeypatch, capsys, tmp_path):
     rows = re.findall(r"│ (steps|batch size|classes|images) +│ +(\d+) +│ +[\d.]+ ", capsys.readouterr().out)
     assert rows == [("steps", "2"), ("batch size", "8"), ("classes", "3"), ("images", "100")]
     assert Image.open("cost.png").width > 1000
+
+
+def test_intervals_are_counted_that_hold_the_true_value(monkeypatch, capsys):
+    monkeypatch.setattr(coverage, "PER_TURN", 5)
+    coverage.measure([], 1)
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"│ +\d+\.\d% +│ +\d+\.\d% +│ +\d+\.\d% +│", shown)) == len(coverage.INTERVALS) + len(
+        coverage.SHIFTS
+    )
+    assert "of 6 equal cells" in shown
+    with pytest.raises(SystemExit, match="takes no seed=1"):
+        coverage.measure(["seed=1"], 1)
 
 
 def test_the_start_of_a_run_is_timed():

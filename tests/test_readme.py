@@ -208,7 +208,8 @@ def test_compare_commands(scored, tmp_path, line):
         pytest.skip("needs a W&B server at WANDB_BASE_URL")
     words = [word.removeprefix("ENTITY/") for word in words]
     runs = shutil.copytree(scored, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))  # one protocol
-    words = [str(runs) if word in ("outputs", "multirun/DATE") else word for word in words]
+    folders = ("outputs", "multirun/DATE", "multirun/OLD", "multirun/NEW")
+    words = [str(runs) if word in folders else word for word in words]
     done = run_command(*words, script="scripts/compare.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "--out" not in words or (tmp_path / words[words.index("--out") + 1]).is_file()

@@ -13,9 +13,14 @@ import yaml
 from PIL import Image
 
 import train
+from gan.report.intervals import compute_improvement_interval
+from gan.report.markdown import render_aggregates
 from gan.report.page import render_page
+from gan.report.profiles import build_profiles
+from gan.report.sections import build_sections
 from gan.report.settings import compute_importance, find_varying_settings
 from gan.report.statistics import build_table
+from gan.report.trials import build_best_curves
 from gan.run.display import format_score
 from gan.run.record import find_runs
 from gan.system import wandb_server
@@ -24,7 +29,7 @@ from tests.helpers import NARROW, PROTOCOL, run_command
 from tests.processes import run_forked
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-HEADINGS = ["Losses and models", "Over training", "Settings", "Samples", "Cells", "Runs", "Protocols"]
+HEADINGS = ["Losses and models", "Differences", "Over training", "Settings", "Samples", "Cells", "Runs", "Protocols"]
 
 
 def leave(folder, fid, *, loss="bce", model="mlp", seed=0, lr=1e-4, protocol=PROTOCOL, course=True, note="plain"):
@@ -95,7 +100,7 @@ def test_the_command_writes_one_page_with_every_section(folder, tmp_path):
     titles = re.findall(r'<svg [^>]*aria-label="(.*?)"', text)
     lowest = [f"Lowest FID by {name}" for name in ("loss", "model", "cell")]
     training = ["FID against generator steps", "FID against time"]
-    assert titles == [*lowest, *training, "Settings and FID of each run"]
+    assert titles == [*lowest, "Performance profile in FID", *training, "Settings and FID of each run"]
     elsewhere = tmp_path / "elsewhere.html"
     assert run_forked("--local", str(folder), "--out", str(elsewhere), script="scripts/report.py").returncode == 0
     assert elsewhere.read_text() == text
@@ -132,6 +137,14 @@ def test_the_table_of_cells_is_gan_comparisons(folder):
     assert [row[7] for row in shown] == ["0", "1", "0", ""]
     assert shown[0][8:] == ["640,000", "2.0"]
     assert len(rows(read(folder), "Runs")) == 10
+
+
+def test_five_seeds_have_an_interquartile_mean(folder):
+    assert "IQM" not in read(folder)
+    for seed in (3, 4):
+        leave(folder, 9.0, seed=seed)
+    best = next(row for row in rows(read(folder), "Cells") if "mlp-bce" in row[0])
+    assert best[6:9] == [format_score("fid", (5.1 + 5.2 + 9) / 3), "5.00", "9.00"]
 
 
 def test_two_protocols_share_no_table_and_no_chart(folder):
@@ -196,6 +209,67 @@ def test_the_best_seeds_samples_are_embedded(folder):
     assert 'alt="Samples of mnist-mlp-bce, seed 1"' in read(folder)
 
 
+def test_pairs_have_the_better_mean_first_with_its_probability(folder):
+    shown = rows(read(folder), "Differences")
+    assert [row[:2] for row in shown] == [
+        ["mlp bce", "mlp hinge"],
+        ["mlp bce", "dcgan bce"],
+        ["mlp hinge", "dcgan bce"],
+    ]
+    assert all(row[2].startswith("-") for row in shown)
+    low, high = compute_improvement_interval(1, 3, 3)
+    assert all(row[5:7] == ["1.00", f"{low:.2f} to {high:.2f}"] for row in shown)
+    assert f"scores better than one of the next with a probability of 1.00 (95% interval {low:.2f} to" in read(folder)
+
+
+def test_a_profile_needs_two_cells_of_two_seeds_and_a_floor(folder, tmp_path):
+    profiles = build_profiles(*build_sections(find_runs([folder])))
+    assert [cell.short for cell, _ in profiles] == ["mlp bce", "mlp hinge", "dcgan bce"]
+    _, profile = profiles[0]
+    assert profile.shares[-1] == 1
+    assert profile.shares[profile.taus < 5].max() == 0  # its best run has 5 times the floor
+    leave(folder, math.inf, seed=3, course=False)
+    (_, profile), *_ = build_profiles(*build_sections(find_runs([folder])))
+    assert profile.shares[-1] == 0.75  # one of four has diverged
+    for seed in range(2):
+        leave(tmp_path / "alone", 5.0 + seed, seed=seed)
+    assert "Performance profile" not in read(tmp_path / "alone")
+    assert "No two cells have two seeds each" in read(tmp_path / "alone")
+
+
+def leave_trial(folder, number, fid, *, study="a study", trial=None, **options):
+    """Write the run of a trial of a study."""
+    path = leave(folder, fid, lr=number + 1, course=False, **options) / "config.yaml"
+    search = {"study_name": study, "number": number} | ({"trial": trial} if trial is not None else {})
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"callbacks": {"search": search}}))
+
+
+def test_a_search_has_the_curve_of_its_best_trials(tmp_path):
+    for number, fid in enumerate([9.0, 5.0, 7.0]):
+        leave_trial(tmp_path, number, fid - 1)
+        leave_trial(tmp_path, number, fid + 1, seed=1)
+    leave_trial(tmp_path, 8, 2.0, trial=1, study="a study-confirmed", seed=5)
+    (section,) = build_sections(find_runs([tmp_path]))
+    curves = build_best_curves(section.runs, "fid")
+    assert curves == {"a study": [(1, pytest.approx(7)), (2, pytest.approx((5 + 5 + 7) / 3)), (3, pytest.approx(5))]}
+    assert "Expected best FID of k trials" in re.findall(r'<svg [^>]*aria-label="(.*?)"', read(tmp_path))
+    assert "<h2>Search</h2>" in read(tmp_path)
+    leave_trial(tmp_path, 9, math.inf)
+    (section,) = build_sections(find_runs([tmp_path]))
+    assert [k for k, _ in build_best_curves(section.runs, "fid")["a study"]] == [2, 3, 4]
+    expected = (3 * 5 + 2 * 7 + 9) / 6  # of the six pairs of 5, 7, 9 and inf
+    assert f"| a study |  | {expected:.2f} |" in render_aggregates(section)["Expected best FID of k trials"]
+
+
+def test_the_tables_of_a_wandb_report_are_those_of_the_page(folder):
+    (section,) = build_sections(find_runs([folder]))
+    tables = render_aggregates(section)
+    assert "| mlp bce | mlp hinge | -3.00 |" in tables["Differences"]
+    (profile,) = (text for title, text in tables.items() if title.startswith("Share of runs"))
+    assert profile.splitlines()[2].startswith("| mlp bce | 0.00 |")
+    assert profile.splitlines()[2].endswith("| 1.00 |")
+
+
 def test_what_configs_say_is_escaped(folder):
     hostile = "<script>alert(1)</script> $x_ \\1"
     for seed in range(3):
@@ -247,7 +321,7 @@ def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
 
 
 PROBE = """<script>
-const table = document.querySelector("table.sortable"), header = table.tHead.rows[0].cells[2];
+const table = document.querySelector("table.sortable.cells"), header = table.tHead.rows[0].cells[2];
 const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].innerText);
 const seen = {};
 for (const turn of ["first", "second"]) {
@@ -326,7 +400,8 @@ def test_names_are_text_whatever_they_hold(tmp_path):
 def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configure, capsys, tmp_path):
     small = ["logger=wandb", "logger.project=test-report", "trainer.val_check_interval=10", *NARROW["mlp"], "model=mlp"]
     for loss in ("bce", "hinge"):
-        train.train(configure(*small, f"loss={loss}", f"run_dir={tmp_path}/{loss}"))
+        for seed in (0, 1):
+            train.train(configure(*small, f"loss={loss}", f"seed={seed}", f"run_dir={tmp_path}/{loss}{seed}"))
     train.train(configure(*small, "metrics=classifier", "metrics.n_fakes=300", "objective=fid_300"))
     capsys.readouterr()
     create_wandb_report("test-report", None)
@@ -345,7 +420,10 @@ def test_the_report_in_wandb_names_every_panel_and_keeps_protocols_apart(configu
     runs = wandb.Api().runs("test-report")
     assert chosen == {run.summary["protocol_id"] for run in runs}
     assert len(chosen) == 2
-    assert "| n_fakes | 200 | 300 |" in json.dumps(report.spec)
+    text = json.dumps(report.spec, ensure_ascii=False)
+    assert "| n_fakes | 200 | 300 |" in text
+    assert text.count("| better mean | other | difference | 95% interval | p | P(better) |") == 1
+    assert text.count("τ = ") == 8
     assert {panel["config"]["groupBy"] for panel in panels if "Line" in panel["viewType"]} == {"choices.value.cell"}
 
 

@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 
 import train
 from gan.errors import InputError
+from gan.run.cell import name_cell
 from gan.run.command_line import complete_arguments
 from gan.run.resume import compare_settings
+from gan.system.code_version import describe_code
 from gan.system.files import read_json, write_whole
 from tests.helpers import NARROW
 from tests.processes import run_forked
@@ -68,6 +70,17 @@ def test_a_run_resumed_by_its_folder_alone_keeps_its_settings(copied):
     assert "trainer.max_steps=8" not in config["overrides"]
     assert steps_of(copied) == [4, 8, 12]
     assert json.loads((copied / "metrics.json").read_text())["scores"]["images_seen"] == 12 * 2 * 64
+
+
+def test_a_run_records_each_version_of_the_code_that_trained_it(configure, copied):
+    assert config_of(copied)["code"] == describe_code() != ""
+    edit_config(copied, code="v1")
+    words = ["ckpt_path=last", f"run_dir={copied}", *RUN, *FIRST]
+    train.train(configure(*words, "trainer.max_steps=9"))
+    assert config_of(copied)["code"] == f"v1, {describe_code()}"
+    train.train(configure(*words, "trainer.max_steps=10"))
+    assert config_of(copied)["code"] == f"v1, {describe_code()}"
+    assert name_cell(config_of(copied)) == name_cell(config_of(copied) | {"code": "v2"})
 
 
 def test_words_of_a_resumed_command(finished, tmp_path, monkeypatch):

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
 from gan.errors import InputError
-from gan.report.statistics import adjust_p_values, build_table, compare_cells, compute_interval
+from gan.report.differences import adjust_p_values, compare_cells
+from gan.report.intervals import compute_interval
+from gan.report.statistics import build_table
 from gan.run.record import Run, find_runs, group_by_cell, group_by_protocol, read_history
-from tests.helpers import PROTOCOL
+from tests.helpers import PROTOCOL, write_run
 from tests.processes import run_forked
 
 
@@ -24,14 +25,6 @@ def run(fid=5.0, *, loss="bce", seed=0, lr=1e-4, protocol=PROTOCOL, **scores) ->
     config |= {"choices": {"group": group}}
     measured = {"fid": fid, "images_seen": 640_000, "seconds": 120.0, "diverged": not math.isfinite(fid)}
     return Run(f"{group}-{seed}", config, measured | scores, {"fid": 1.0}, protocol, {"fid": fid + 0.1})
-
-
-def write(folder, made: Run) -> None:
-    here = folder / made.name
-    here.mkdir(parents=True)
-    (here / "config.yaml").write_text(yaml.safe_dump(made.config))
-    parts = {"scores": made.scores, "floor": made.floor, "protocol": made.protocol, "best": {"scores": made.best}}
-    (here / "metrics.json").write_text(json.dumps(parts))
 
 
 def test_seeds_are_one_cell_and_any_other_difference_sets_cells_apart():
@@ -72,13 +65,6 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.02)
 
 
-def test_the_bootstrap_is_seeded_and_lies_within_the_sample():
-    sample = [4.0, 5.0, 7.0, 8.0]
-    low, high = compute_interval(sample, "bootstrap")
-    assert (low, high) == compute_interval(sample, "bootstrap")
-    assert 4 <= low < 6 < high <= 8
-
-
 def test_differences_are_welchs_with_p_adjusted_for_their_number():
     samples = {"bce": [5.0, 5.2, 5.1], "hinge": [7.0, 7.3, 7.1], "lsgan": [5.1, 5.3, 5.0]}
     runs = [run(fid, loss=loss, seed=seed) for loss, fids in samples.items() for seed, fid in enumerate(fids)]
@@ -94,6 +80,29 @@ def test_differences_are_welchs_with_p_adjusted_for_their_number():
     }
     assert found[frozenset({"bce", "hinge"})] == "yes"
     assert found[frozenset({"bce", "lsgan"})] == "not shown at this n"
+
+
+def test_a_pair_has_the_probability_that_a_run_of_the_first_cell_is_better():
+    """A diverged run is the worst, for any score; it is in no mean."""
+    samples = {"bce": [5.0, 6.0, math.inf], "hinge": [5.5, 7.0]}
+    runs = [run(fid, loss=loss, seed=seed) for loss, fids in samples.items() for seed, fid in enumerate(fids)]
+    (row,) = compare_cells(runs, "fid").to_dict("records")
+    assert (row["cell"], row["n"]) == ("mnist-dcgan-bce", "2, 2")
+    assert row["P(better)"] == pytest.approx((2 + 1 + 0) / 6)
+    assert row["P low"] < row["P(better)"] < row["P high"]
+    measured = zip(runs, (0.9, 0.1, 0.0, 0.1, 0.05), strict=True)
+    runs = [replace(one, floor={"precision": 1.0}, scores=one.scores | {"precision": value}) for one, value in measured]
+    (row,) = compare_cells(runs, "precision").to_dict("records")
+    assert row["P(better)"] == pytest.approx((2 + 1.5 + 0) / 6)  # higher is better, and a tie counts half
+
+
+def test_the_interquartile_mean_is_a_column_where_it_is_asked_for():
+    runs = [run(fid, seed=seed) for seed, fid in enumerate([1.0, 4.0, 5.0, 6.0, 99.0])] + [run(3.0, loss="hinge")]
+    assert "IQM" not in build_table(runs, "fid")
+    rows = build_table(runs, "fid", with_iqm=True).set_index("cell")
+    assert rows.loc["mnist-dcgan-bce", ["IQM", "IQM low", "IQM high"]].tolist() == [5.0, 1.0, 99.0]
+    assert rows.loc["mnist-dcgan-hinge", "IQM"] == 3.0
+    assert math.isnan(rows.loc["mnist-dcgan-hinge", "IQM low"])
 
 
 def test_one_seed_each_shows_nothing():
@@ -129,7 +138,7 @@ def test_a_history_is_in_the_order_of_steps_without_what_a_resumed_run_took_agai
 @pytest.fixture
 def folder(tmp_path):
     for loss, seed in itertools.product(("bce", "hinge"), range(3)):
-        write(tmp_path / "runs", run(5.0 + seed / 10 + 3 * (loss == "hinge"), loss=loss, seed=seed))
+        write_run(tmp_path / "runs", run(5.0 + seed / 10 + 3 * (loss == "hinge"), loss=loss, seed=seed))
     return tmp_path / "runs"
 
 
@@ -159,7 +168,7 @@ def test_the_table_is_written_in_three_formats(folder, suffix, tmp_path):
 
 
 def test_one_file_never_holds_two_protocols(folder, tmp_path):
-    write(folder, run(loss="lsgan", protocol=PROTOCOL | {"n_fakes": 2000}))
+    write_run(folder, run(loss="lsgan", protocol=PROTOCOL | {"n_fakes": 2000}))
     assert compare(folder).stdout.count("checkpoint; classifier") == 2
     refused = compare(folder, "--out", tmp_path / "table.csv")
     assert refused.returncode == 1
@@ -221,6 +230,6 @@ def test_fewer_real_images_than_samples_have_a_column_beside_as_many_samples():
 
 def test_names_are_text_in_a_table_of_the_terminal(folder, tmp_path):
     name = "[/x] <b> a|b [red]"
-    write(folder, run(loss=name))
+    write_run(folder, run(loss=name))
     done = compare(folder)
     assert f"| mnist-dcgan-{name.replace('|', chr(92) + '|')} " in done.stdout

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gan.report import charts, tables, tuning
+from gan.report import aggregate_charts, charts, tables, tuning
 from gan.report.sections import Cell, Section, build_sections, find_samples, read_evaluations
 from gan.report.settings import FEWEST_RUNS, compute_importance, find_varying_settings, format_setting_name
 from gan.report.words import write_headline
@@ -47,7 +47,10 @@ def describe_section(section: Section) -> dict[str, Any]:
         "single": [(name, each.pop()) for name in ("model", "loss") if len(each := list_choices(section, name)) == 1],
         "strips": render_strips(section),
         "grid": tables.build_model_loss_grid(section),
+        "pairs": tables.build_pair_table(section),
+        "profile": aggregate_charts.render_profile(section),
         "curves": render_curves(section),
+        "searches": aggregate_charts.render_best_of_k(section),
         "settings": render_settings(section),
         "samples": pictures[:MOST_SAMPLES],
         "pictured": len(pictures),

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from gan.metrics.protocol import hash_protocol
-from gan.report.statistics import build_table, list_scores, name_at_n_floor
+from gan.report.intervals import FEWEST_FOR_IQM
+from gan.report.statistics import build_table, choose_score, list_scores, name_at_n_floor
 from gan.run.record import Run, group_by_cell, group_by_protocol, read_history
 from gan.system.run_folder import METRICS
 
@@ -113,8 +114,9 @@ def build_sections(runs: Iterable[Run]) -> list[Section]:
 
 def build_section(name: str, text: str, runs: list[Run], styles: dict[str, tuple[str, str, str]]) -> Section:
     """Return a protocol's section; cells keep their style of `styles`, by label, and new styles are added to it."""
-    score = next(name for name in sorted(runs[0].floor) if name.startswith("fid"))
-    rows, members = build_table(runs, score), group_by_cell(runs)
+    score, members = choose_score(runs), group_by_cell(runs)
+    seeds = max(len(list_scores(each, score)) for each in members.values())
+    rows = build_table(runs, score, with_iqm=seeds >= FEWEST_FOR_IQM)
     ordered = list(rows["cell"][:-1])
     short, taken = shorten_names(members), set()
     for label in ordered:

@@ -1,16 +1,14 @@
-"""Statistics of cells over their seeds: means, intervals, and tests of the differences."""
+"""Statistics of cells over their seeds: means, spreads and intervals of a score, and its ratio to the floor."""
 
-import itertools
 import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from gan.errors import InputError
+from gan.report.aggregates import compute_iqm
+from gan.report.intervals import compute_interval, compute_iqm_interval
 from gan.run.record import Run, group_by_cell
-
-LEVEL = 0.95
 
 
 def list_scores(runs: list[Run], score: str) -> list[float]:
@@ -37,30 +35,15 @@ def name_at_n_floor(runs: list[Run], score: str) -> str:
     return f"{'fid' if score.startswith('fid') else score} of {n} samples"
 
 
-def compute_interval(sample: list[float], kind: str = "t") -> tuple[float, float]:
-    """Return the (low, high) of a 95% interval of the mean, (NaN, NaN) for fewer than two values.
-
-    `kind` is "t" (Student's t) or "bootstrap" (percentiles of 10,000 resamples).
-    """
-    if len(sample) < 2:
-        return math.nan, math.nan
-    if kind == "bootstrap":
-        drawn = stats.bootstrap((sample,), np.mean, n_resamples=10_000, method="percentile", rng=0)
-        return tuple(map(float, drawn.confidence_interval))
-    half = stats.t.ppf((1 + LEVEL) / 2, len(sample) - 1) * np.std(sample, ddof=1) / math.sqrt(len(sample))
-    return float(np.mean(sample) - half), float(np.mean(sample) + half)
-
-
-def build_table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
+def build_table(runs: list[Run], score: str, kind: str = "t", *, with_iqm: bool = False) -> pd.DataFrame:
     """Return one row per cell, best mean first, and a last row with the score of real images.
 
-    The runs must be of one protocol; `kind` is that of `compute_interval`. If there are fewer real images than samples,
-    the last row fills a column of its own, in which each cell has the score of as many samples.
+    The runs must be of one protocol; `kind` is that of `compute_interval`. `with_iqm` adds the interquartile mean and
+    its interval. If there are fewer real images than samples, the last row fills a column of its own, in which each
+    cell has the score of as many samples.
     Raises InputError for a score that the runs do not have.
     """
-    measured = sorted({name for run in runs for name in run.floor})
-    if score not in measured:
-        raise InputError(f"--score {score}: must be one of the scores of these runs: {', '.join(measured)}")
+    score = choose_score(runs, score)
     rows, reals, comparable = [], name_reals(runs), name_at_n_floor(runs, score)
     for label, members in group_by_cell(runs).items():
         sample, low_high = list_scores(members, score), compute_interval(list_scores(members, score), kind)
@@ -75,6 +58,7 @@ def build_table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
                 "std": np.std(sample, ddof=1) if len(sample) > 1 else math.nan,
                 "95% low": low_high[0],
                 "95% high": low_high[1],
+                **(describe_iqm(sample) if with_iqm else {}),
                 f"{score} of best": np.mean(best) if best else math.nan,
                 **({comparable: np.mean(alike) if alike else math.nan} if comparable != score else {}),
                 "diverged": sum(bool(run.scores.get("diverged")) for run in members),
@@ -82,46 +66,44 @@ def build_table(runs: list[Run], score: str, kind: str = "t") -> pd.DataFrame:
                 "minutes": np.mean([run.scores.get("seconds", math.nan) for run in members]) / 60,
             }
         )
-    rows.sort(key=lambda row: (math.isnan(row[score]), row[score] * (1 if smaller_is_better(score) else -1)))
+    rows.sort(key=lambda row: rank_mean(row[score], score))
     rows.append({"cell": reals, comparable: np.mean([run.floor[score] for run in runs if score in run.floor])})
     whole = dict.fromkeys(("n", "diverged", "images seen"), "Int64")
     return pd.DataFrame(rows).round({"images seen": 0}).astype(whole)
 
 
-def compare_cells(runs: list[Run], score: str) -> pd.DataFrame:
-    """Return Welch's t-test of every pair of cells that have two seeds or more, smallest p first.
-
-    `p` is adjusted for the number of pairs (Holm 1979); `real` is "yes" if it is below 0.05. The 95% interval is of the
-    pair's difference of means, unadjusted.
-    """
-    samples = {label: list_scores(members, score) for label, members in group_by_cell(runs).items()}
-    samples = {label: sample for label, sample in samples.items() if len(sample) > 1}
-    rows = []
-    for (a, first), (b, second) in itertools.combinations(samples.items(), 2):
-        with np.errstate(all="ignore"):
-            test = stats.ttest_ind(first, second, equal_var=False)
-        low, high = test.confidence_interval(LEVEL)
-        p = 1.0 if math.isnan(test.pvalue) else float(test.pvalue)
-        rows.append({"cell": a, "other": b, "difference": np.mean(first) - np.mean(second), "95% low": low})
-        rows[-1] |= {"95% high": high, "n": f"{len(first)}, {len(second)}", "p": p}
-    for row, p in zip(rows, adjust_p_values([row["p"] for row in rows]), strict=True):
-        row |= {"p": p, "real": "yes" if p < 1 - LEVEL else "not shown at this n"}
-    return pd.DataFrame(rows).sort_values("p", kind="stable") if rows else pd.DataFrame()
+def rank_mean(mean: float, score: str) -> tuple[bool, float]:
+    """Return the key that sorts cells by their mean, the best first and those without one last."""
+    return math.isnan(mean), mean * sign_score(score)
 
 
-def adjust_p_values(p_values: list[float]) -> list[float]:
-    """Return p values adjusted for their number m by Holm's step-down method, in the order given.
+def describe_iqm(sample: list[float]) -> dict[str, float]:
+    """Return the columns of a cell's interquartile mean and its interval."""
+    low, high = compute_iqm_interval([sample])
+    return {"IQM": compute_iqm(sample), "IQM low": low, "IQM high": high}
 
-    The k-th smallest is multiplied by m - k + 1, never falls below the one before, and is at most 1.
-    Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
-    """
-    order, adjusted, largest = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = largest
-    return adjusted
+
+def compare_to_floor(run: Run, score: str) -> float:
+    """Return a run's score as a multiple of that of as many real images: inf if it diverged, NaN without a floor."""
+    floor, measured = run.floor.get(score, math.nan), (run.at_n_floor or run.scores).get(score, math.nan)
+    if run.scores.get("diverged"):
+        return math.inf
+    return measured / floor if floor > 0 else math.nan
+
+
+def sign_score(score: str) -> int:
+    """Return 1 if a lower value of a score is better, -1 otherwise."""
+    return 1 if smaller_is_better(score) else -1
 
 
 def smaller_is_better(score: str) -> bool:
     """Whether a lower value of a score is better: it is a distance."""
     return score.startswith(("fid", "kid", "class_distance", "copying"))
+
+
+def choose_score(runs: list[Run], score: str | None = None) -> str:
+    """Return the score to compare runs by, their FID if none is asked for; raise InputError for one they don't have."""
+    measured = sorted({name for run in runs for name in run.floor})
+    if score and score not in measured:
+        raise InputError(f"--score {score}: must be one of the scores of these runs: {', '.join(measured)}")
+    return score or next(name for name in measured if name.startswith("fid"))

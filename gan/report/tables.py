@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gan.report.differences import compare_cells
 from gan.report.sections import Cell, Section, finite_or_inf
 from gan.run.display import format_score, score_label
 
@@ -15,6 +16,7 @@ COLUMN_TITLES = {
     "minutes": "minutes",
     "diverged": "diverged",
 }
+MOST_PAIRS = 20
 TEXT_COLUMNS = ("cell", "folder")
 
 
@@ -48,6 +50,40 @@ def build_cell_table(section: Section) -> Table:
     return Table(headers, body, [build_entry(section.score, name, reals[name]) for name in reals])
 
 
+def build_pair_table(section: Section) -> Table:
+    """Return one row per pair of cells with two seeds or more, smallest p first, at most `MOST_PAIRS`.
+
+    Each row is about the cell with the better mean, which comes first; the last row says how many pairs are left out.
+    """
+    short = {cell.label: cell.short for cell in section.cells}
+    by_label = {cell.label: cell for cell in section.cells}
+    rows = []
+    pairs = compare_cells(section.runs, section.score)
+    for pair in pairs.head(MOST_PAIRS).to_dict("records"):
+        first, second, sign = pair["cell"], pair["other"], 1
+        better, low, high = (pair[name] for name in ("P(better)", "P low", "P high"))
+        if by_label[first].mean > by_label[second].mean:
+            first, second, sign = second, first, -1
+            better, low, high = 1 - better, 1 - high, 1 - low
+        bounds = sorted(sign * pair[name] for name in ("95% low", "95% high"))
+        scores = [format_score(section.score, value) for value in (sign * pair["difference"], *bounds)]
+        entries = [Entry(short[name], short[name], False) for name in (first, second)]
+        entries += [
+            Entry(scores[0], repr(float(sign * pair["difference"]))),
+            Entry(f"{scores[1]} to {scores[2]}", repr(float(bounds[0]))),
+            Entry(f"{pair['p']:.2g}", repr(float(pair["p"]))),
+            Entry(f"{better:.2f}", repr(float(better))),
+            Entry(f"{low:.2f} to {high:.2f}", repr(float(low))),
+            Entry(pair["real"], pair["real"], False),
+        ]
+        rows.append((by_label[first], entries))
+    texts = ("better mean", "other", "real")
+    titles = ("better mean", "other", "difference", "95% interval", "p", "P(better)", "its 95% interval", "real")
+    hidden = len(pairs) - len(rows)
+    foot = [Entry(f"{hidden} more pairs, with larger p", "", False)] if hidden else []
+    return Table([(name, name not in texts) for name in titles], rows, foot)
+
+
 def build_run_table(section: Section) -> Table:
     """Return one row per run, best first: its cell, seed, cost and scores."""
     others = [name for name in section.runs[0].floor if name != section.score]
@@ -76,7 +112,7 @@ def build_entry(score: str, name: str, value: Any) -> Entry:
     if name == "minutes":
         return Entry(f"{value:,.1f}", repr(float(value)))
     whole = isinstance(value, int)
-    measure = score if name.startswith((score, "std", "95%")) else name
+    measure = score if name.startswith((score, "std", "95%", "IQM")) else name
     return Entry(f"{value:,}" if whole else format_score(measure, float(value)), repr(value if whole else float(value)))
 
 

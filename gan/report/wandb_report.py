@@ -1,10 +1,10 @@
 """The report as a W&B report: panels over the runs of a project or a sweep, one section per protocol."""
 
-import html
 import warnings
 from typing import Any
 
 from gan.metrics.protocol import PROTOCOL_ID
+from gan.report.markdown import render_aggregates, render_protocols
 from gan.report.sections import Section, build_sections
 from gan.report.settings import find_varying_settings
 from gan.report.words import write_headline
@@ -28,6 +28,8 @@ def publish_report(runs: list[Run], project: str, sweep: str | None) -> str:
                 entity=entity, project=name, name=section.text[-17:], filters=build_filters(section, sweep)
             )
             blocks += [wr.H2(title), wr.PanelGrid(runsets=[runset], panels=arrange_panels(wr, panels))]
+        for title, text in render_aggregates(section).items():
+            blocks += [wr.H2(title), wr.MarkdownBlock(text)]
     blocks += [wr.H1("Protocols"), wr.MarkdownBlock(render_protocols(report_sections))]
     title = f"{name}: " + (f"sweep {sweep}" if sweep else f"{len(runs)} runs")
     report = wr.Report(entity=entity, project=name, title=title, blocks=blocks, width="fluid")
@@ -76,16 +78,3 @@ def arrange_panels(wr: Any, panels: list[Any]) -> list[Any]:
     for i, panel in enumerate(panels):
         panel.layout = wr.Layout(x=i * width, y=0, w=width, h=10)
     return panels
-
-
-def render_protocols(sections: list[Section]) -> str:
-    """Return a Markdown table with one column per protocol and one row per field."""
-    names = list(dict.fromkeys(name for section in sections for name in section.protocol))
-    rows = [["", *(section.protocol_id for section in sections)], ["---"] * (len(sections) + 1)]
-    rows += [[name, *(escape_markdown(section.protocol.get(name, "")) for section in sections)] for name in names]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def escape_markdown(value: Any) -> str:
-    """Return a value as text for a Markdown table, with HTML and column marks escaped."""
-    return html.escape(str(value), quote=False).replace("|", r"\|")

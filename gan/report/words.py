@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from gan.report.differences import compare_cells
 from gan.report.sections import Cell, Section
-from gan.report.statistics import compare_cells
 from gan.run.display import format_score, score_label
 
 LONGEST_NAME = 45  # characters of a cell's name in a headline
@@ -54,7 +54,12 @@ def compare_to_next(best: Cell, following: Cell, section: Section) -> str:
     verdict = "more than the luck of the seed" if row["real"] == "yes" else "not shown to be more than luck at this n"
     span = f"95% interval {format_score(section.score, low)} to {format_score(section.score, high)} for this pair alone"
     holm = f" adjusted for {len(pairs)} pairs" if len(pairs) > 1 else ""
-    return f"{behind}. The difference is {verdict} ({span}; p of Welch’s test {row['p']:.2g}{holm})."  # noqa: RUF001
+    tested = f"The difference is {verdict} ({span}; p of Welch’s test {row['p']:.2g}{holm})."  # noqa: RUF001
+    better, low, high = (row[name] for name in ("P(better)", "P low", "P high"))
+    better, low, high = (better, low, high) if sign < 0 else (1 - better, 1 - high, 1 - low)
+    return f"{behind}. {tested} A run of the first scores better than one of the next with a probability of " + (
+        f"{better:.2f} (95% interval {low:.2f} to {high:.2f})."
+    )
 
 
 def mention_diverged(cell: Cell) -> str:

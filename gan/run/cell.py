@@ -12,9 +12,10 @@ from gan.system.wandb_names import make_safe_name
 CHOICES = ("data", "model", "loss")  # groups whose options begin a cell's name
 
 # keys that change neither the trained networks (but for the seed) nor their scores: the seed, paths, how and where the
-# run is started, the study it belongs to, and how it is logged
+# run is started, the study it belongs to, the version of the code, and how it is logged
 INCIDENTAL = {
     *("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "overrides", "second_objective", "choices"),
+    "code",
     *("logger", "study", "trial", "data.root", "data.cache_dir", "data.num_workers", "metrics.extractor.cache_dir"),
     *("trainer.accelerator", "trainer.default_root_dir", "trainer.log_every_n_steps", "trainer.enable_model_summary"),
     *("trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly", "trainer.deterministic"),

@@ -55,9 +55,9 @@ def check_account(options: dict[str, Any], *, is_multirun: bool) -> str:
 def identify_run(cfg: DictConfig, data: ImageData, record: dict[str, Any]) -> DictConfig:
     """Return the config with the images' hash, the cell's name, and the run's group, name, tags and id in W&B.
 
-    `record` holds the settings that were different before the run was resumed; they are part of its cell. A run that is
-    resumed in its folder keeps its id. An id from WANDB_RUN_ID must be new, unless WANDB_RESUME or a sweep allows it
-    to exist.
+    `record` holds the version of the code, and the settings that were different before the run was resumed; the latter
+    are part of its cell. A run that is resumed in its folder keeps its id. An id from WANDB_RUN_ID must be new, unless
+    WANDB_RESUME or a sweep allows it to exist.
     """
     config = OmegaConf.to_container(cfg) | {"data_sha256": data.fingerprint()} | record
     cell = config["choices"]["cell"] = name_cell(config)

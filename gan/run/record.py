@@ -45,6 +45,18 @@ class Run:
         """The name of the run's cell: the recorded one or, for a run without, the one its config implies."""
         return self.config["choices"].get("cell") or name_cell(self.config)
 
+    @property
+    def code(self) -> str:
+        """The version of the code that trained the run, several ones joined by ", ", "" if it is not recorded."""
+        return self.config.get("code") or ""
+
+    @property
+    def trial(self) -> tuple[str, int] | None:
+        """The name of the run's study and the number of its trial; None for a run of no study."""
+        search = (self.config.get("callbacks") or {}).get("search") or {}
+        study, number = search.get("study_name"), search.get("trial", search.get("number"))
+        return (str(study), int(number)) if study and number is not None else None
+
 
 def read_history(folder: Path) -> list[dict[str, float]]:
     """Return a run's evaluations by step; where a resumed run repeated a step, the later evaluation counts."""

@@ -13,13 +13,15 @@ from gan.run.cell import flatten
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES, get_key, read_config
 from gan.run.config import format_value
+from gan.system.code_version import describe_code
 from gan.system.run_folder import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRICS
 
+CODE = "code"  # in a run's config: the version of the code, or all versions that trained it
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # settings that a resumed run may change: all in these groups, and numbers in those
 FREE = ("budget", "trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
-PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES)
+PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES, CODE)
 UNRECORDED = {"fresh_fakes": True, "budget.images": None, "budget.flops": None}  # what runs did before these settings
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
 MOST_NAMED = 3  # settings in an error
@@ -29,8 +31,8 @@ class Start(NamedTuple):
     """Where a run starts: at a checkpoint (`path`) and its `step`, or from scratch.
 
     `changes` maps the key of each setting that changes to its value before and its new value. `before` holds the
-    changes of earlier resumes by step, `data_sha256` the hash of the images so far, and `layers` the shapes of the
-    checkpoint's parameters by name.
+    changes of earlier resumes by step, `data_sha256` the hash of the images so far, `layers` the shapes of the
+    checkpoint's parameters by name, and `code` the versions of the code that trained it.
     """
 
     path: Path | None = None
@@ -39,6 +41,7 @@ class Start(NamedTuple):
     before: dict[str, Any] = {}  # noqa: RUF012
     data_sha256: str | None = None
     layers: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
+    code: str = ""
 
     @property
     def note(self) -> str | None:
@@ -59,9 +62,11 @@ class Start(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """The entry of the config for all changes so far: {step: {key: value before that step}}."""
+        """The entries of the config for the code, and for all changes: {step: {key: value before that step}}."""
+        versions = dict.fromkeys([*filter(None, self.code.split(", ")), describe_code()])
         now = {str(self.step): {key: old for key, (old, _) in self.changes.items()}} if self.changes else {}
-        return {CHANGES: {**self.before, **now}} if self.before or now else {}
+        changes = {CHANGES: {**self.before, **now}} if self.before or now else {}
+        return changes | {CODE: ", ".join(versions)}
 
 
 def prepare_start(cfg: DictConfig) -> Start:
@@ -90,7 +95,8 @@ def prepare_start(cfg: DictConfig) -> Start:
     changes = compare_settings(recorded, OmegaConf.to_container(cfg), path)
     layers = shapes(checkpoint["state_dict"])
     earlier, data_sha256 = recorded.get(CHANGES) or {}, recorded.get("data_sha256")
-    return Start(path, checkpoint["global_step"], changes, earlier, data_sha256, layers)
+    code = recorded.get(CODE) or ""
+    return Start(path, checkpoint["global_step"], changes, earlier, data_sha256, layers, code)
 
 
 def clear_folder(cfg: DictConfig, run_dir: Path) -> None:

@@ -10,13 +10,13 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from gan.report.statistics import compute_interval
+from gan.report.intervals import compute_interval
+from gan.report.trials import SUFFIX
 from gan.search.parameters import suggest
 from gan.search.space import Space
 from gan.search.trials import CONFIRMS, DIVERGED, FAILURE
 
 FOLDER = "confirm"  # of the runs, in the study's folder
-SUFFIX = "-confirmed"  # of the name of the study that they form
 PARAMETERS = {CONFIRMS: IntDistribution(0, 2**31), "seed": IntDistribution(0, 2**32 - 1)}
 
 
