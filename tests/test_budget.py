@@ -22,6 +22,7 @@ from gan.run.cell import name_cell, select_setting
 from gan.run.command_line import complete_arguments
 from gan.run.config import prepare_config
 from gan.run.record import Run, group_by_cell
+from gan.search.setting import SETTING, list_budget
 from tests.helpers import FEW_FAKES, NARROW, ROOT
 from tests.processes import run_forked
 
@@ -327,16 +328,36 @@ def test_a_length_replaces_the_budget_of_a_sweep_file(tmp_path):
 
 @pytest.mark.slow
 def test_trials_of_a_search_see_equally_many_images_for_real(tmp_path):
-    """And report the same evaluations, whatever their number of steps."""
+    """They report the same evaluations, whatever their number of steps; the best command is of the same budget."""
     words = ["hparams_search=grid", "model=mlp", *NARROW["mlp"], *FEW_FAKES, "trainer=cpu", "logger=none"]
-    words += ["hydra.sweeper.params=null", "n_critic=choice(1,3)", "data.batch_size=32", "budget.images=960"]
-    done = run_forked(*words, f"hydra.sweep.dir={tmp_path}")
+    words += ["hydra.sweeper.params=null", "n_critic=choice(1,3)", "data.batch_size=32", f"hydra.sweep.dir={tmp_path}"]
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    recipe = "# @package _global_\ndata: {batch_size: 32}\ntrainer: {max_steps: 30, val_check_interval: 6}\n"
+    (tmp_path / "mine" / "experiment" / "short.yaml").write_text(recipe)
+    done = run_forked(f"hydra.searchpath=[file://{tmp_path}/mine]", "experiment=short", *words)
     assert done.returncode == 0, done.stderr
     scores = [json.loads(path.read_text())["scores"] for path in sorted(tmp_path.glob("[0-9]*/metrics.json"))]
     assert [(one["images_seen"], one["generator_steps"]) for one in scores] == [(960, 30), (960, 10)]
     (study,) = optuna.get_all_study_names(f"sqlite:///{tmp_path}/study.db")
     trials = optuna.load_study(study_name=study, storage=f"sqlite:///{tmp_path}/study.db").trials
     assert [sorted(trial.intermediate_values) for trial in trials] == [[1, 2, 3, 4]] * 2
+    (command,) = (line for line in done.stdout.splitlines() if line.strip().startswith("python train.py"))
+    assert "budget.images=960" in command.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["n_critic=3"], ["budget.images=960"]),
+        (["budget.images=100"], []),
+        (["budget.flops=1e9"], []),
+        (["trainer.max_steps=5"], []),
+    ],
+)
+def test_the_best_command_has_one_length(words, expected):
+    study = optuna.create_study()
+    study.set_user_attr(SETTING, {"budget.images": 960, "n_critic": 1})
+    assert list_budget(study, words) == expected
 
 
 @pytest.mark.slow

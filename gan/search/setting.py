@@ -1,6 +1,7 @@
 """The setting of a study: what all its trials share. A command can only add trials of the same setting."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
@@ -8,6 +9,7 @@ from optuna.trial import TrialState
 
 from gan.errors import InputError
 from gan.run.cell import is_incidental
+from gan.run.command_line import BUDGETS, list_replaced_keys
 from gan.search.space import Space
 from gan.search.trials import get_history, is_counted
 
@@ -24,6 +26,13 @@ def collect_setting(space: Space) -> dict[str, Any]:
     shared = space.describe(*ELSEWHERE)
     setting = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
     return json.loads(json.dumps(setting, default=str))
+
+
+def list_budget(study: optuna.Study, words: Iterable[str]) -> list[str]:
+    """Return the override of the budget that a search's file sets, none where a trial's overrides set a length."""
+    replaced = list_replaced_keys(words)
+    known = study.user_attrs.get(SETTING, {})
+    return [f"{name}={known[name]}" for name in BUDGETS if name in known and name not in replaced]
 
 
 def adopt_setting(study: optuna.Study, setting: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gan.run.display import format_parameter, format_score, score_label
 from gan.search.confirmation import Confirmed
+from gan.search.setting import list_budget
 from gan.search.trials import CONFIRMS
 from gan.system.console import plain_console
 
@@ -108,7 +109,7 @@ def show_results(
         overrides = [
             word for word in space.list_overrides(trial.params) if not word.startswith(("hparams_search=", "hydra"))
         ]
-        words = ["python", "train.py", *overrides]
+        words = ["python", "train.py", *overrides, *list_budget(study, overrides)]
         on = f" on {len(confirmed[0].values)} fresh seeds" if confirmed else ""
         console.print(f"best: trial {trial.number}, {values}{on}\n  {shlex.join(words)}", soft_wrap=True)
     for path in [folder / RESULTS, *draw_plots(study, folder, [score_label(name) for name in objectives if name])]:
