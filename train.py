@@ -10,7 +10,6 @@ from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
 from gan.run.wandb_start import start_wandb
-from gan.system.signals import catch_signals
 from gan.system.threads import choose_threads
 
 
@@ -58,15 +57,10 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 @hydra.main(config_path="conf", config_name="train", execution_whitelist=TARGETS)
 def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run `train`, and end in one line where it raises."""
-    from gan.run.ending import end_run, free_memory
+    from gan.run.ending import guard_run
 
-    catch_signals()
-    try:
+    with guard_run():
         return train(cfg)
-    except Exception as error:
-        end_run(error)
-    finally:
-        free_memory()
 
 
 if __name__ == "__main__":

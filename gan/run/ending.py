@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,11 +15,23 @@ from hydra.types import RunMode
 
 from gan.errors import Preempted, exit_in_one_line, explain_error, find_reason
 from gan.system.files import write_whole
-from gan.system.signals import last_words
+from gan.system.signals import catch_signals, last_words
 
 TRACEBACK = "traceback.txt"  # in the folder of a run that failed with an unexpected error
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def guard_run() -> Iterator[None]:
+    """Turn signals into the end of the run in the block, report what it raises, and free its memory."""
+    catch_signals()
+    try:
+        yield
+    except Exception as error:
+        end_run(error)
+    finally:
+        free_memory()
 
 
 def free_memory() -> None:
