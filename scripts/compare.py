@@ -23,7 +23,7 @@ from gan.report.power import describe_plan
 from gan.report.side_by_side import SIDES, compare_sides, select_version
 from gan.report.statistics import build_table, choose_score
 from gan.report.text_tables import FORMATS, render_markdown, write_table
-from gan.run.record import Run, build_run, find_runs, group_by_protocol
+from gan.run.record import Run, build_run, drop_selecting_runs, find_runs, group_by_protocol
 
 
 def load_runs(arguments: argparse.Namespace) -> list[Run]:
@@ -70,6 +70,8 @@ def print_comparison(arguments: argparse.Namespace) -> None:
             if len(pairs)
             else "No two cells have two seeds each, so differences can't be tested."
         )
+        if n := len(members) - len(drop_selecting_runs(members)):
+            print(f"\n{n} runs by which a search chose its best settings are left out: these have fresh seeds.")
         if arguments.plan:
             print(f"\n{describe_plan(members, score)}")
         if arguments.out:

@@ -10,9 +10,12 @@ from gan.errors import InputError
 from gan.report.data_set_table import format_data_sets
 from gan.report.data_sets import build_data_set_table, compare_to_first
 from gan.report.differences import compare_members
+from gan.report.page import render_page
 from gan.report.power import describe_plan, find_sample_size
+from gan.report.sections import build_sections
 from gan.report.side_by_side import compare_sides, select_version
-from gan.run.record import Run, group_by_protocol
+from gan.report.trials import build_best_curves
+from gan.run.record import Run, group_by_cell, group_by_protocol
 from tests.helpers import PROTOCOL, write_run
 from tests.processes import run_forked
 
@@ -50,6 +53,29 @@ def test_two_sides_are_compared_cell_by_cell():
     assert row["P(better)"] == 1
     assert row["p"] == pytest.approx(2 * compare_members(after[:3], before[:3], "fid")["p"])  # Holm, of two rows
     assert list(rows["real"]) == ["yes", "not shown at this n"]
+
+
+def test_runs_by_which_a_search_chose_a_setting_are_left_out_of_its_confirmed_cell(tmp_path):
+    """The page and compare.py say so; the best of k trials still counts them."""
+
+    def of_trial(study: str, trial: int) -> dict:
+        return {"callbacks": {"search": {"study_name": study, "number": trial, "trial": trial}}}
+
+    chosen = build_runs([1.0, 1.2], **of_trial("s", 0))
+    other = build_runs([5.0, 5.1], loss="hinge", **of_trial("s", 1))
+    fresh = [build_run(fid, seed=seed, **of_trial("s-confirmed", 0)) for seed, fid in ((2, 2.0), (3, 2.2))]
+    elsewhere = [build_run(3.0, seed=7, **of_trial("another", 0))]
+    runs = [*chosen, *other, *fresh, *elsewhere]
+    cells = {label: [run.config["seed"] for run in members] for label, members in group_by_cell(runs).items()}
+    assert cells == {"mnist-dcgan-bce": [2, 3, 7], "mnist-dcgan-hinge": [0, 1]}
+    (section,) = build_sections(runs)
+    assert (section.selecting, section.repeated) == (2, 0)
+    assert build_best_curves(section.all_runs, section.score)["s"] == [(1, pytest.approx(3.075)), (2, 1.1)]
+    assert "confirmed these on\n      fresh seeds: 2." in render_page(runs, "s")
+    for i, run in enumerate(runs):
+        write_run(tmp_path, replace(run, name=f"{i}"))
+    done = run_forked(str(tmp_path), script="scripts/compare.py")
+    assert "2 runs by which a search chose its best settings are left out" in done.stdout
 
 
 def test_a_setting_that_only_one_version_has_sets_no_cells_apart():

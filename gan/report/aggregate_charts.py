@@ -31,7 +31,7 @@ def render_profile(section: Section) -> Markup | None:
 
 def render_best_of_k(section: Section) -> Markup | None:
     """Return the expected best score against the number of trials, None where no study has two trials."""
-    curves = dict(list(build_best_curves(section.runs, section.score).items())[:MOST_STUDIES])
+    curves = dict(list(build_best_curves(section.all_runs, section.score).items())[:MOST_STUDIES])
     if not curves:
         return None
     label, size = score_label(section.score), (4.6, 3.2 + LEGEND_INCHES * len(curves))

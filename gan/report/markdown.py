@@ -18,7 +18,7 @@ def render_aggregates(section: Section) -> dict[str, str]:
     """Return a section's tables of aggregates by heading, only those that its runs allow."""
     name = score_label(section.score)
     pairs, profiles = build_pair_table(section), build_profiles(section, TAUS)
-    curves, found = build_best_curves(section.runs, section.score), {}
+    curves, found = build_best_curves(section.all_runs, section.score), {}
     if pairs.rows:
         rows = ([entry.text for entry in entries] for _, entries in pairs.rows)
         found["Differences"] = join_table([title for title, _ in pairs.headers], rows)

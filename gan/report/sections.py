@@ -14,7 +14,7 @@ import pandas as pd
 from gan.metrics.protocol import hash_protocol
 from gan.report.intervals import FEWEST_FOR_IQM
 from gan.report.statistics import build_table, choose_score, list_scores, name_at_n_floor
-from gan.run.record import Run, group_by_cell, group_by_protocol, read_history
+from gan.run.record import Run, drop_selecting_runs, group_by_cell, group_by_protocol, read_history
 from gan.system.run_folder import METRICS
 
 CHOICES = ("data", "model", "loss")
@@ -52,8 +52,9 @@ class Section:
     """All cells that were scored under one protocol, in order of FID.
 
     `name` is the section's number as text, `text` the protocol in words, `score` the FID's name at this number of
-    samples, `rows` the table of `gan.report.statistics.build_table`. `repeated` counts the runs that are left out
-    because a later run has the same cell and seed.
+    samples, `rows` the table of `gan.report.statistics.build_table`. `all_runs` has the runs that no cell has, too:
+    `selecting` counts those by which a search chose a setting that it confirmed on fresh seeds, and `repeated` those
+    that a later run of the same cell and seed replaces.
     """
 
     name: str
@@ -61,7 +62,15 @@ class Section:
     score: str
     rows: pd.DataFrame
     cells: list[Cell]
-    repeated: int
+    all_runs: list[Run]
+
+    @property
+    def selecting(self) -> int:
+        return len(self.all_runs) - len(drop_selecting_runs(self.all_runs))
+
+    @property
+    def repeated(self) -> int:
+        return len(self.all_runs) - self.selecting - len(self.runs)
 
     @property
     def runs(self) -> list[Run]:
@@ -127,7 +136,7 @@ def build_section(name: str, text: str, runs: list[Run], styles: dict[str, tuple
     ordered_cells = [
         Cell(name, short[name], members[name], list_scores(members[name], score), styles[name]) for name in ordered
     ]
-    return Section(name, text, score, rows, ordered_cells, len(runs) - sum(map(len, members.values())))
+    return Section(name, text, score, rows, ordered_cells, runs)
 
 
 def get_choice(run: Run, group: str) -> str:

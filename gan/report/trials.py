@@ -4,9 +4,8 @@ import math
 from collections import defaultdict
 
 from gan.report.aggregates import compute_best_of_k
-from gan.run.record import Run
+from gan.run.record import CONFIRMED_SUFFIX, Run
 
-SUFFIX = "-confirmed"  # of the name of a study that trains the best settings of another one again
 FEWEST_TRIALS = 2
 Curve = list[tuple[int, float]]
 
@@ -20,7 +19,7 @@ def list_trial_values(runs: list[Run], score: str) -> dict[str, list[float]]:
     for run in runs:
         value = math.inf if run.scores.get("diverged") else run.scores.get(score, math.nan)
         study, number = run.trial or ("", 0)
-        if study and not study.endswith(SUFFIX) and not math.isnan(value):
+        if study and not study.endswith(CONFIRMED_SUFFIX) and not math.isnan(value):
             found[study][number].append(value)
     return {study: [sum(values) / len(values) for values in trials.values()] for study, trials in found.items()}
 

@@ -15,6 +15,8 @@ from gan.metrics.protocol import PROTOCOL, hash_protocol
 from gan.run.cell import name_cell, select_setting, unify_numbers
 from gan.system.run_folder import CONFIG, HISTORY, METRICS
 
+CONFIRMED_SUFFIX = "-confirmed"  # at the end of a study's name: it trains the best settings of another study again
+
 
 @dataclass(frozen=True)
 class Run:
@@ -121,13 +123,22 @@ def group_by_protocol(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return dict(groups)
 
 
+def drop_selecting_runs(runs: list[Run]) -> list[Run]:
+    """Return runs without those by which a search chose the settings that it then confirmed on fresh seeds.
+
+    Their scores are the best of many, and so lower than those of their setting on other seeds.
+    """
+    studies = {(run.cell, run.trial[0]) for run in runs if run.trial and run.trial[0].endswith(CONFIRMED_SUFFIX)}
+    return [run for run in runs if not run.trial or (run.cell, run.trial[0] + CONFIRMED_SUFFIX) not in studies]
+
+
 def group_by_cell(runs: list[Run]) -> dict[str, list[Run]]:
     """Return the runs of each cell by a label: data-model-loss and the settings in which these cells differ.
 
-    Of two runs with the same seed, the later one in the list counts.
+    Of two runs with the same seed, the later one in the list counts, and `drop_selecting_runs` leaves some out.
     """
     members: dict[str, dict[int, Run]] = defaultdict(dict)
-    for run in runs:
+    for run in drop_selecting_runs(runs):
         members[run.cell][run.config["seed"]] = run
     groups: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for cell, seeds in members.items():

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gan.report.intervals import compute_interval
-from gan.report.trials import SUFFIX
+from gan.run.record import CONFIRMED_SUFFIX
 from gan.search.parameters import suggest
 from gan.search.space import Space
 from gan.search.trials import CONFIRMS, DIVERGED, FAILURE
@@ -74,7 +74,7 @@ class ConfirmationSpace:
 
     def list_report_options(self, number: int) -> Iterator[str]:
         if self.has_reports:
-            name = self.study.study_name + SUFFIX
+            name = self.study.study_name + CONFIRMED_SUFFIX
             yield from (f"callbacks.search.study_name={name}", f"callbacks.search.trial={number}")
 
 

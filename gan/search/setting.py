@@ -11,10 +11,10 @@ from gan.errors import InputError
 from gan.run.cell import is_incidental
 from gan.run.command_line import BUDGETS, list_replaced_keys
 from gan.search.space import Space
-from gan.search.trials import get_history, is_counted
+from gan.search.trials import CONFIRMS, get_history, is_counted
 
 SETTING = "setting"  # a study's user attribute
-N_SEEDS, CONFIRMED = "hydra.sweeper.n_seeds", "confirms"  # keys of a setting: seeds per trial; a confirmed study
+N_SEEDS = "hydra.sweeper.n_seeds"  # a key of a setting
 REMEDY = "give this search a hydra.sweeper.study_name of its own"
 
 ELSEWHERE = ("data_dir=DATA_DIR", "cache_dir=null")  # in place of paths that differ between machines
@@ -57,7 +57,7 @@ def adopt_setting(study: optuna.Study, setting: dict[str, Any]) -> bool:
 
 def compares_seeds(study: optuna.Study) -> bool:
     """Return whether a study compares its trials seed by seed, not step by step."""
-    return bool({N_SEEDS, CONFIRMED} & study.user_attrs.get(SETTING, {}).keys())
+    return bool({N_SEEDS, CONFIRMS} & study.user_attrs.get(SETTING, {}).keys())
 
 
 def has_begun(trial: optuna.trial.FrozenTrial) -> bool:

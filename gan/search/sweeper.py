@@ -136,9 +136,9 @@ class StudySweeper(Sweeper):
 
     def run_confirmation(self, space: Any, study: Any, workers: Any) -> list[Any]:
         """Train the best settings of a study with fresh seeds, and return them with their values, the best first."""
+        from gan.run.record import CONFIRMED_SUFFIX
         from gan.search import confirmation
-        from gan.search.setting import CONFIRMED
-        from gan.search.trials import is_counted
+        from gan.search.trials import CONFIRMS, is_counted
 
         best = confirmation.choose_best(study, self.confirm)
         if not best:
@@ -149,11 +149,11 @@ class StudySweeper(Sweeper):
         words = space.get_setting(space.choose_first()).words
         has_reports = has_key(space.compose(words), "callbacks.search")
         confirming, others = self.open(
-            study.study_name + confirmation.SUFFIX,
+            study.study_name + CONFIRMED_SUFFIX,
             confirmation.ConfirmationSpace(study, space, subdir=subdir, has_reports=has_reports),
             workers.folder / confirmation.FOLDER,
             cells=cells,
-            setting={CONFIRMED: study.study_name},
+            setting={CONFIRMS: study.study_name},
             objectives=[self.config.objective],
             sampler={},
             pruner=OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}),
