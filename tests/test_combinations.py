@@ -73,7 +73,9 @@ def sound(gan: GAN, logged: list[dict[str, float]], steps: int = 2) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_cell_is_built_and_stepped(configure, model, loss, shape, conditional):
     size = (*SHAPES[shape], 4 if conditional else 0)
-    cfg = configure(f"model={model}", f"loss={loss}", "metrics=none", *NARROW[model])
+    # each update with clipped weights shrinks the signal of a network without norm, and gradients soon underflow
+    fewer = ["n_critic=1"] if (model, loss) == ("r3gan", "wgan") else []
+    cfg = configure(f"model={model}", f"loss={loss}", "metrics=none", *NARROW[model], *fewer)
     if model == "projection" and not conditional:
         with pytest.raises(Exception, match="model=projection") as caught:
             build_gan(cfg, shape_of(*size))
