@@ -211,6 +211,14 @@ def test_a_study_is_one_setting_wherever_its_data_lie(search, monkeypatch):
             adopt_setting(study, setting(word))
 
 
+def test_a_length_on_the_command_line_takes_the_place_of_a_searchs_budget_in_its_setting(search):
+    assert collect_setting(search("hparams_search=random"))["budget.images"] == 5000 * 64
+    assert collect_setting(search("hparams_search=random", "budget.images=640"))["budget.images"] == 640
+    shorter = collect_setting(search("hparams_search=random", "trainer.max_steps=20"))
+    assert shorter["trainer.max_steps"] == 20
+    assert "budget.images" not in shorter
+
+
 def test_a_word_that_exists_for_later_choices_only_is_part_of_the_setting(search):
     four, sixteen = (
         collect_setting(search("penalty=choice(none,r1)", f"penalty.r1.interval={interval}")) for interval in (4, 16)

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gan.errors import InputError
 from gan.run.cell import flatten
+from gan.run.command_line import get_key, list_replaced_keys
 
 READ = (  # keys outside of any `_target_` that train.py reads
     *("seed", "n_critic", "fresh_fakes", "conditional", "gradient_clip_val", "weight_clip"),
@@ -47,10 +48,12 @@ def describe_build(cfg: DictConfig) -> dict[str, Any]:
             raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
         finally:
             HydraConfig.instance().cfg = before
+    typed = [*(cfg.hydra.overrides.task or [])]
+    replaced = list_replaced_keys(typed) - {get_key(word) for word in typed}  # a recipe's budget by a typed length
     read = {
         name: value
         for name, value in flatten(config).items()
-        if name in READ or (name in READ_IF_SET and value is not None)
+        if name in READ or (name in READ_IF_SET and value is not None and name not in replaced)
     }
     return flatten(select_targets(config)) | read
 
