@@ -13,13 +13,14 @@ from types import SimpleNamespace
 import optuna
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
 from gan.launch.jobs import run_in_threads
 from gan.report.statistics import compute_interval
-from gan.search.confirmation import Confirmed, choose_best, list_cells
+from gan.search.confirmation import ConfirmationSpace, Confirmed, choose_best, list_cells
 from gan.search.heartbeat import Heartbeats
 from gan.search.parameters import suggest
 from gan.search.seeds import SeedRuns
@@ -161,6 +162,23 @@ def test_the_best_settings_are_distinct_and_their_seeds_take_turns():
         {"confirms": 1, "seed": 6},
         {"confirms": 3, "seed": 6},
     ]
+
+
+def test_a_confirmation_runs_a_trials_setting_with_a_fresh_seed_and_reports_to_its_own_study():
+    study = optuna.create_study(study_name="odd, (name)")
+    study.add_trial(create_trial(value=1.0, params={"x": 0.5}, distributions={"x": X}))
+    found = SimpleNamespace(list_overrides=lambda params: [f"x={params['x']}", "seed=9", "loss=bce"])
+    space = ConfirmationSpace(study, found, subdir="${hydra.job.num}-${seed}", has_reports=True)
+    words = space.draw_overrides(optuna.trial.FixedTrial({"confirms": 0, "seed": 7}))
+    read = {word.get_key_element(): word.value() for word in OverridesParser.create().parse_overrides(words)}
+    assert read == {
+        "x": 0.5,
+        "loss": "bce",
+        "seed": 7,
+        "hydra.sweep.subdir": "confirm/${hydra.job.num}-${seed}",
+        "callbacks.search.study_name": "odd, (name)-confirmed",
+        "callbacks.search.trial": 0,
+    }
 
 
 def test_a_setting_that_diverges_on_a_fresh_seed_is_last_and_has_no_interval():

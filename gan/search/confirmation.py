@@ -2,15 +2,18 @@
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.table import Table
 
 from gan.report.intervals import compute_interval
+from gan.run.command_line import quote_value
+from gan.run.display import format_score, score_label
 from gan.run.record import CONFIRMED_SUFFIX
 from gan.search.parameters import suggest
 from gan.search.space import Space
@@ -70,11 +73,16 @@ class ConfirmationSpace:
         number, seed = (suggest(trial, name, part) for name, part in self.parameters.items())
         words = self.space.list_overrides(self.study.get_trials(deepcopy=False)[number].params)
         words = [word for word in words if not word.startswith("seed=")]
-        return [*words, f"seed={seed}", f"hydra.sweep.subdir={FOLDER}/{self.subdir}", *self.list_report_options(number)]
+        return [
+            *words,
+            f"seed={seed}",
+            f"hydra.sweep.subdir='{FOLDER}/{self.subdir}'",
+            *self.list_report_options(number),
+        ]
 
     def list_report_options(self, number: int) -> Iterator[str]:
         if self.has_reports:
-            name = self.study.study_name + CONFIRMED_SUFFIX
+            name = quote_value(self.study.study_name + CONFIRMED_SUFFIX)
             yield from (f"callbacks.search.study_name={name}", f"callbacks.search.trial={number}")
 
 
@@ -93,3 +101,30 @@ def collect_confirmed(confirmation: optuna.Study, best: list[FrozenTrial]) -> li
         elif number in found and run.user_attrs.get(FAILURE) == DIVERGED:
             found[number].values[seed] = math.inf
     return sorted(found.values(), key=lambda setting: setting.mean)
+
+
+def build_confirmation_table(confirmed: Sequence[Confirmed], objective: str) -> Table:
+    """Return a table of the best settings: their score in the search, and on fresh seeds."""
+    label, rows = score_label(objective), []
+    for setting in confirmed:
+        values = [value for value in setting.values.values() if math.isfinite(value)]
+        spread = f" ± {format_score(objective, statistics.stdev(values))}" if len(values) > 1 else ""
+        low, high = (format_score(objective, bound) if math.isfinite(bound) else "" for bound in setting.interval)
+        rows.append(
+            [
+                str(setting.trial.number),
+                format_score(objective, setting.trial.value),
+                f"{format_score(objective, statistics.fmean(values))}{spread}" if values else "",
+                f"{low} to {high}" if low else "",
+                str(len(setting.values)),
+                str(len(setting.values) - len(values)),
+            ]
+        )
+    heads = ["trial", "in the search", "on fresh seeds", "95% interval", "n", "diverged"]
+    heads, *rows = [row if any(line[-1] != "0" for line in rows) else row[:-1] for row in (heads, *rows)]
+    table = Table(title=f"{label} of the best settings")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,8 +1,6 @@
 """What a study prints: one line per trial, and at its end the best one, its command, plots and a file of results."""
 
-import math
 import shlex
-import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,11 +10,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from gan.run.display import format_parameter, format_score, score_label
-from gan.search.confirmation import Confirmed
+from gan.search.confirmation import Confirmed, build_confirmation_table
 from gan.search.setting import list_budget
 from gan.search.trials import CONFIRMS
 from gan.system.console import plain_console
@@ -89,7 +86,8 @@ def show_results(
     The winner is the best of the settings that were `confirmed` on fresh seeds, if there are any.
     """
     console = plain_console()
-    best = [setting.trial for setting in confirmed if setting.values][:1] or study.best_trials
+    confirmed = [setting for setting in confirmed if setting.values]
+    best = [setting.trial for setting in confirmed[:1]] or study.best_trials
     if not best:
         return
     if len(study.directions) == 1:
@@ -114,33 +112,6 @@ def show_results(
         console.print(f"best: trial {trial.number}, {values}{on}\n  {shlex.join(words)}", soft_wrap=True)
     for path in [folder / RESULTS, *draw_plots(study, folder, [score_label(name) for name in objectives if name])]:
         console.print(f"  {path}", soft_wrap=True)
-
-
-def build_confirmation_table(confirmed: Sequence[Confirmed], objective: str) -> Table:
-    """Return a table of the best settings: their score in the search, and on fresh seeds."""
-    label, rows = score_label(objective), []
-    for setting in confirmed:
-        values = [value for value in setting.values.values() if math.isfinite(value)]
-        spread = f" ± {format_score(objective, statistics.stdev(values))}" if len(values) > 1 else ""
-        low, high = (format_score(objective, bound) if math.isfinite(bound) else "" for bound in setting.interval)
-        rows.append(
-            [
-                str(setting.trial.number),
-                format_score(objective, setting.trial.value),
-                f"{format_score(objective, statistics.fmean(values))}{spread}" if values else "",
-                f"{low} to {high}" if low else "",
-                str(len(setting.values)),
-                str(len(setting.values) - len(values)),
-            ]
-        )
-    heads = ["trial", "in the search", "on fresh seeds", "95% interval", "n", "diverged"]
-    heads, *rows = [row if any(line[-1] != "0" for line in rows) else row[:-1] for row in (heads, *rows)]
-    table = Table(title=f"{label} of the best settings")
-    for head in heads:
-        table.add_column(head, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def draw_plots(study: Any, folder: Path, names: list[str]) -> list[Path]:
