@@ -79,6 +79,8 @@ def test_hidden_sizes_become_whole_numbers(configure):
         (["trainer.max_steps=-1"], "trainer.max_steps=-1: training would never end"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be"),
         (["trainer.num_sanity_val_steps=2"], "trainer.num_sanity_val_steps=2: must be 0"),
+        (["trainer.val_check_interval=0"], "trainer.val_check_interval=0: must be a number of steps"),
+        (["trainer.val_check_interval=-5"], "trainer.val_check_interval=-5: must be"),
         (["+trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: trains nothing"),
         (["+trainer.limit_val_batches=1"], "trainer.limit_val_batches=1: would score only part"),
         (["+trainer.limit_val_batches=0.5"], "trainer.limit_val_batches=0.5: would score only part"),

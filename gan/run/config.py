@@ -168,6 +168,9 @@ def check_trainer(trainer: dict[str, Any], *, is_scored: bool) -> None:
     for name in ("max_steps", "max_epochs"):
         if trainer.get(name) is not None and (trainer[name] == 0 or trainer[name] < -1):
             raise InputError(f"trainer.{name}={trainer[name]}: must be at least 1, or -1 for no limit")
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, int | float) and interval <= 0:
+        raise InputError(f"trainer.val_check_interval={interval}: must be a number of steps, at least 1")
     if trainer.get("check_val_every_n_epoch") is not None and trainer["check_val_every_n_epoch"] < 1:
         raise InputError(
             f"trainer.check_val_every_n_epoch={trainer['check_val_every_n_epoch']}: must be at least 1, or null"
