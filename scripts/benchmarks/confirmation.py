@@ -28,7 +28,7 @@ RUN = ["hparams_search=random", "hydra/sweeper/pruner=none"]
 RUN += ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=400"]
 RUN += ["trainer.val_check_interval=100", "metrics.n_fakes=1000", f"objective={OBJECTIVE}", "logger=none"]
 RUN += [f"hydra.sweep.dir={FOLDER}", "hydra.sweeper.study_name=confirmation", "hydra.sweeper.confirm=0"]
-STUDIES = 1000
+STUDIES = 300
 
 Curves = list[list[float]]  # of a setting: per run, the objective at each evaluation
 
