@@ -22,13 +22,14 @@ from gan.system.console import plain_console
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 FOLDER = Path("multirun") / "confirmation"  # not deleted, so that the same command resumes
-N_SETTINGS, N_SEEDS = 20, 6
+N_SETTINGS, N_SEEDS = 16, 6
 OBJECTIVE = "fid_1k"
 RUN = ["hparams_search=random", "hydra/sweeper/pruner=none"]
+RUN += ["penalty.r1.gamma=tag(log,interval(0.1,10.0))", "optimizer.lr=tag(log,interval(1e-3,4e-3))"]  # all good ones
 RUN += ["experiment=quickstart", "model.generator.width=16", "model.discriminator.width=16", "trainer.max_steps=400"]
 RUN += ["trainer.val_check_interval=100", "metrics.n_fakes=1000", f"objective={OBJECTIVE}", "logger=none"]
 RUN += [f"hydra.sweep.dir={FOLDER}", "hydra.sweeper.study_name=confirmation", "hydra.sweeper.confirm=0"]
-STUDIES = 300
+STUDIES = 1000
 
 Curves = list[list[float]]  # of a setting: per run, the objective at each evaluation
 
