@@ -55,7 +55,6 @@ def build_pair_table(section: Section) -> Table:
 
     Each row is about the cell with the better mean, which comes first; the last row says how many pairs are left out.
     """
-    short = {cell.label: cell.short for cell in section.cells}
     by_label = {cell.label: cell for cell in section.cells}
     rows = []
     pairs = compare_cells(section.runs, section.score)
@@ -67,7 +66,7 @@ def build_pair_table(section: Section) -> Table:
             better, low, high = 1 - better, 1 - high, 1 - low
         bounds = sorted(sign * pair[name] for name in ("95% low", "95% high"))
         scores = [format_score(section.score, value) for value in (sign * pair["difference"], *bounds)]
-        entries = [Entry(short[name], short[name], False) for name in (first, second)]
+        entries = [Entry(by_label[name].short, by_label[name].short, False) for name in (first, second)]
         entries += [
             Entry(scores[0], repr(float(sign * pair["difference"]))),
             Entry(f"{scores[1]} to {scores[2]}", repr(float(bounds[0]))),

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan.callbacks.cost import count_step_flops
 from gan.errors import InputError
-from gan.run.command_line import LENGTHS, get_key, require_one_length
+from gan.run.cell import LENGTHS
+from gan.run.command_line import get_key, require_one_length
 from gan.run.images_seen import count_images, count_processes
 
 UNITS = {"images": "images", "flops": "FLOP"}  # budget.images: real images seen by D; budget.flops: of both players

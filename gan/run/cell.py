@@ -33,7 +33,8 @@ INCIDENTAL = {
     ),
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
-BUDGETS = {"budget.images", "budget.flops"}  # of a run with one, the steps follow from the other settings
+BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
+LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
 WORDS = {  # settings that a name spells out, besides the penalties
@@ -66,7 +67,7 @@ def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
     setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
     setting = {name: value for name, value in setting.items() if name not in BUDGETS or value is not None}
-    if setting.keys() & BUDGETS:
+    if setting.keys() & {*BUDGETS}:
         setting = remove_length(setting)
     for name in FILES:
         if isinstance(setting.get(name), str):
@@ -85,8 +86,7 @@ def remove_length(setting: dict[str, Any]) -> dict[str, Any]:
     The number of evaluations takes their place.
     """
     steps, interval = setting["trainer.max_steps"], setting.get("trainer.val_check_interval")
-    lengths = "trainer.max_steps", "trainer.max_epochs"
-    setting = {name: value for name, value in setting.items() if name not in lengths}
+    setting = {name: value for name, value in setting.items() if name not in LENGTHS}
     if isinstance(interval, int) and interval > 0:
         del setting["trainer.val_check_interval"]
         setting["evaluations"] = math.ceil(steps / interval)

@@ -10,13 +10,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gan.errors import InputError
+from gan.run.cell import BUDGETS, LENGTHS
 from gan.run.untrusted import is_setting, load_plain
 from gan.system.run_folder import CONFIG, LAST
 
 OVERRIDES = "overrides"  # key of a run's config: the arguments that it was started with
 UNSET = (None, "", "null")
-BUDGETS = ("budget", "budget.images", "budget.flops")
-LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
+BUDGET_KEYS = ("budget", *BUDGETS)
 
 
 def complete_command() -> None:
@@ -29,7 +29,7 @@ def complete_arguments(words: list[str]) -> list[str]:
     """Return the arguments for Hydra; raise InputError for a resume that is not possible, and for two lengths."""
     given = {get_key(word): word.partition("=")[2] for word in words}
     given = {key: value for key, value in given.items() if value not in (*UNSET, "-1")}
-    require_one_length(*({key: given[key] for key in keys if key in given} for keys in (BUDGETS, LENGTHS)))
+    require_one_length(*({key: given[key] for key in keys if key in given} for keys in (BUDGET_KEYS, LENGTHS)))
     words = repeat_first_overrides([expand_home(word) for word in words])
     options = {word.partition("=")[0] for word in words}
     if "hparams_search" in options and not options & {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}:
@@ -78,9 +78,9 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
     replaced = list_replaced_keys(own) | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
     first += [] if "seed" in given else [f"seed={recorded['seed']}"]
-    if not replaced & {*BUDGETS}:  # it may be that of a search
+    if not replaced & {*BUDGET_KEYS}:  # it may be that of a search
         budget = recorded.get("budget") or {}
-        first = [word for word in first if get_key(word) not in BUDGETS]
+        first = [word for word in first if get_key(word) not in BUDGET_KEYS]
         first += [f"budget.{unit}={amount}" for unit, amount in budget.items() if amount is not None]
     place = ["ckpt_path=last", f"hydra.run.dir={quote_value(str(run_dir))}"] if continues else []
     return [*first, *own, *place]
@@ -89,9 +89,9 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
 def list_replaced_keys(words: Iterable[str]) -> set[str]:
     """Return the keys that overrides replace in earlier ones: their own, and the others that set a run's length."""
     keys = {get_key(word) for word in words}
-    if keys & {*BUDGETS}:
-        return keys | {*BUDGETS, *LENGTHS}
-    return keys | {*BUDGETS} if keys & {*LENGTHS} else keys
+    if keys & {*BUDGET_KEYS}:
+        return keys | {*BUDGET_KEYS, *LENGTHS}
+    return keys | {*BUDGET_KEYS} if keys & {*LENGTHS} else keys
 
 
 def require_one_length(budgets: dict[str, Any], lengths: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from gan.errors import InputError
 from gan.gan import GAN
 from gan.run.allowlist import require_target
 from gan.run.budget import apply_budget
+from gan.run.cell import BUDGETS
 from gan.system.precision import resolve_precision
 
 GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
@@ -23,7 +24,7 @@ TYPES = {  # of keys that are not arguments of a constructor
     "metrics.n_fakes": int,
     "metrics.reference": str,
     "seed": int | None,
-    **dict.fromkeys(("budget.images", "budget.flops"), int | None),
+    **dict.fromkeys(BUDGETS, int | None),
     "conditional": bool,
     "discriminator_norm": str,
     "trainer.compile": bool,

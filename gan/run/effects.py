@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gan.errors import InputError
-from gan.run.cell import flatten
+from gan.run.cell import BUDGETS, flatten
 from gan.run.command_line import get_key, list_replaced_keys
 
 READ = (  # keys outside of any `_target_` that train.py reads
@@ -19,8 +19,6 @@ READ = (  # keys outside of any `_target_` that train.py reads
     *("ema_half_life_steps", "ema_ramp_up"),
     *("metrics.n_fakes", "metrics.reference", "objective", "second_objective", "ckpt_path"),
 )
-
-READ_IF_SET = ("budget.images", "budget.flops")
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -53,7 +51,7 @@ def describe_build(cfg: DictConfig) -> dict[str, Any]:
     read = {
         name: value
         for name, value in flatten(config).items()
-        if name in READ or (name in READ_IF_SET and value is not None and name not in replaced)
+        if name in READ or (name in BUDGETS and value is not None and name not in replaced)
     }
     return flatten(select_targets(config)) | read
 

@@ -15,7 +15,7 @@ from gan.report.intervals import compute_interval
 from gan.run.command_line import quote_value
 from gan.run.display import format_score, score_label
 from gan.run.record import CONFIRMED_SUFFIX
-from gan.search.parameters import suggest
+from gan.search.parameters import replace_seed, suggest
 from gan.search.space import Space
 from gan.search.trials import CONFIRMS, DIVERGED, FAILURE
 
@@ -71,14 +71,8 @@ class ConfirmationSpace:
     def draw_overrides(self, trial: Trial) -> list[str]:
         """Draw a trial's parameters and return its overrides."""
         number, seed = (suggest(trial, name, part) for name, part in self.parameters.items())
-        words = self.space.list_overrides(self.study.get_trials(deepcopy=False)[number].params)
-        words = [word for word in words if not word.startswith("seed=")]
-        return [
-            *words,
-            f"seed={seed}",
-            f"hydra.sweep.subdir='{FOLDER}/{self.subdir}'",
-            *self.list_report_options(number),
-        ]
+        words = replace_seed(self.space.list_overrides(self.study.get_trials(deepcopy=False)[number].params), seed)
+        return [*words, f"hydra.sweep.subdir='{FOLDER}/{self.subdir}'", *self.list_report_options(number)]
 
     def list_report_options(self, number: int) -> Iterator[str]:
         if self.has_reports:

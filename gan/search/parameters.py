@@ -35,6 +35,11 @@ def format_overrides(values: dict[str, Any]) -> list[str]:
     return [f"{name}={value}" for name, value in values.items()]
 
 
+def replace_seed(words: Iterable[str], seed: int) -> list[str]:
+    """Return overrides with another seed."""
+    return [*(word for word in words if not word.startswith("seed=")), f"seed={seed}"]
+
+
 def list_ends(part: BaseDistribution) -> list[Any]:
     """Return values of a parameter: all of a choice, the ends of a range; one where there is no other."""
     if isinstance(part, CategoricalDistribution):

@@ -4,7 +4,7 @@ import logging
 import math
 import statistics
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -12,6 +12,7 @@ from optuna.trial import Trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.launch.jobs import STOP
+from gan.search.parameters import replace_seed
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,10 @@ class SeedRuns:
     tries of the trial have reported.
     """
 
-    def __init__(self, trial: Trial, words: Iterable[str], seeds: Iterable[int], known: Mapping[int, float]) -> None:
-        self.trial, self.seeds = trial, list(seeds)
-        self.words = [word for word in words if not word.startswith("seed=")]
-        self.values = {seed: known[seed] for seed in self.seeds if seed in known}
-        self.unreported = [seed for seed in self.seeds if seed not in known]
+    def __init__(self, trial: Trial, words: Iterable[str], seeds: Collection[int], known: Mapping[int, float]) -> None:
+        self.trial, self.words = trial, list(words)
+        self.values = {seed: known[seed] for seed in seeds if seed in known}
+        self.unreported = [seed for seed in seeds if seed not in known]
         self.waiting = [*self.unreported]
         self.n_running = 0
         self.error: BaseException | None = None
@@ -47,7 +47,7 @@ class SeedRuns:
     def run(self, seed: int, launch: Callable[[list[str]], list[float]]) -> None:
         """Run a seed that was taken; its value or its error is there for the trial's worker."""
         try:
-            value, error = launch([*self.words, f"seed={seed}"])[0], None
+            value, error = launch(replace_seed(self.words, seed))[0], None
         except BaseException as raised:
             value, error = math.inf, raised
         with self.changed:

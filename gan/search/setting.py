@@ -8,8 +8,8 @@ import optuna
 from optuna.trial import TrialState
 
 from gan.errors import InputError
-from gan.run.cell import is_incidental
-from gan.run.command_line import BUDGETS, list_replaced_keys
+from gan.run.cell import BUDGETS, is_incidental
+from gan.run.command_line import list_replaced_keys
 from gan.search.space import Space
 from gan.search.trials import CONFIRMS, get_history, is_counted
 
