@@ -10,11 +10,13 @@ from gan.errors import Diverged, exit_in_one_line
 from gan.run.allowlist import TARGETS
 from gan.run.command_line import complete_command
 from gan.run.wandb_start import start_wandb
+from gan.system.memory import keep_freed_memory
 from gan.system.threads import choose_threads
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Build data, GAN and trainer; fit and score; return the objective, inf if the run diverged."""
+    keep_freed_memory()
     notes = [choose_threads()]  # before torch is imported
     start_wandb(cfg)
 

@@ -1,6 +1,5 @@
 """How a run ends that raised an error: on its own in one line, in a multirun as one failed run of several."""
 
-import gc
 import logging
 import os
 import sys
@@ -15,6 +14,7 @@ from hydra.types import RunMode
 
 from gan.errors import Preempted, exit_in_one_line, explain_error, find_reason
 from gan.system.files import write_whole
+from gan.system.memory import return_freed_memory
 from gan.system.signals import catch_signals, last_words
 
 TRACEBACK = "traceback.txt"  # in the folder of a run that failed with an unexpected error
@@ -37,7 +37,7 @@ def guard_run() -> Iterator[None]:
 def free_memory() -> None:
     """Free the parts of a run of a multirun, which refer to each other, before the next one starts in this process."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        gc.collect()
+        return_freed_memory()
 
 
 def end_run(error: Exception) -> NoReturn:
