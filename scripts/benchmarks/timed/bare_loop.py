@@ -34,13 +34,14 @@ class Pictures(Dataset):
         return self.transform(to_pil_image(torch.from_numpy(self.images[i]))), self.labels[i]
 
 
-def feed(images: torch.Tensor, labels: torch.Tensor, *, dataloader: bool):
+def feed(images: torch.Tensor, labels: torch.Tensor, device: str, *, dataloader: bool):
     """Yield batches of 64 images in [-1, 1] and labels without end."""
     while dataloader:
-        yield from DataLoader(Pictures(images, labels), batch_size=64, shuffle=True, drop_last=True)
+        for batch in DataLoader(Pictures(images, labels), batch_size=64, shuffle=True, drop_last=True):
+            yield tuple(tensor.to(device) for tensor in batch)
     while True:
         for chosen in torch.randperm(len(labels)).split(64)[: len(labels) // 64]:
-            yield to_float(images[chosen]), labels[chosen]
+            yield to_float(images[chosen].to(device)), labels[chosen].to(device)
 
 
 def penalize(name: str, discriminator, logits, real, fake, labels):
@@ -48,7 +49,9 @@ def penalize(name: str, discriminator, logits, real, fake, labels):
     if name == "r1":
         (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         return 5 * slope.flatten(1).square().sum(1).mean()
-    between = torch.lerp(fake, real.detach(), torch.rand(len(real), 1, 1, 1)).requires_grad_()
+    between = torch.lerp(
+        fake.float(), real.detach(), torch.rand(len(real), 1, 1, 1, device=real.device)
+    ).requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(between, labels).sum(), between, create_graph=True)
     return 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
@@ -60,9 +63,10 @@ def train(steps: int, penalty: str, mixed: bool, batches, g, d, ema) -> float:
     average = get_ema_multi_avg_fn(0.998)
     for i, (real, labels) in zip(range(steps), batches, strict=False):
         if i == WARM_UP:
+            synchronize(real.device)
             started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
-            fake = g(torch.randn(len(labels), g.z_dim), labels)
+        with torch.autocast(real.device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
+            fake = g(torch.randn(len(labels), g.z_dim, device=labels.device), labels)
             real.requires_grad_(penalty == "r1")
             real_logits, fake_logits = d(real, labels), d(fake.detach(), labels)
             loss = softplus(-real_logits).mean() + softplus(fake_logits).mean()
@@ -77,7 +81,14 @@ def train(steps: int, penalty: str, mixed: bool, batches, g, d, ema) -> float:
             step_g.step()
             with torch.no_grad():
                 average(list(ema.parameters()), list(g.parameters()), None)
+    synchronize(real.device)
     return (steps - WARM_UP) * 64 / (time.perf_counter() - started)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -86,8 +97,9 @@ def main() -> None:
     with initialize_config_dir(str(Path(__file__).resolve().parents[3] / "conf")):
         cfg = compose("train", [word for word in words if word != "--dataloader"])
     data = build_data(cfg)
-    gan = build_gan(cfg, data.shape)
-    batches = feed(data.splits["train"].images, data.splits["train"].labels, dataloader=dataloader)
+    device = "cuda" if cfg.trainer.accelerator == "gpu" else "cpu"
+    gan = build_gan(cfg, data.shape).to(device)
+    batches = feed(data.splits["train"].images, data.splits["train"].labels, device, dataloader=dataloader)
     penalty = next(iter(cfg.penalty), "none")
     mixed = cfg.trainer.precision == "bf16-mixed"
     print(train(int(steps), penalty, mixed, batches, gan.generator, gan.discriminator, gan.ema.module))
