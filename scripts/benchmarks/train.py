@@ -30,7 +30,8 @@ Side = Callable[[list[str], int], float]
 
 def measure(overrides: list[str], turns: int, *, before: str | None = None, to_json: str | None = None) -> None:
     """Train each case on each side in turn: train.py, the bare loop, and train.py of another checkout, `before`."""
-    precisions = ["32-true", *(["bf16-mixed"] if cpu_has_bfloat16() else [])]
+    given = [word.partition("=")[2] for word in overrides if word.startswith("trainer.precision=")]
+    precisions = given or ["32-true", *(["bf16-mixed"] if cpu_has_bfloat16() else [])]
     sides: dict[str, Side] = {"train.py": run_train(ROOT), "bare loop": run_bare_loop}
     if before:
         sides["before"] = run_train(Path(before).resolve())

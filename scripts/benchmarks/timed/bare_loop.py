@@ -45,15 +45,16 @@ def feed(images: torch.Tensor, labels: torch.Tensor, device: str, *, dataloader:
 
 
 def penalize(name: str, discriminator, logits, real, fake, labels):
-    """Return the penalty r1 or gradient_penalty."""
-    if name == "r1":
-        (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
-        return 5 * slope.flatten(1).square().sum(1).mean()
-    between = torch.lerp(
-        fake.float(), real.detach(), torch.rand(len(real), 1, 1, 1, device=real.device)
-    ).requires_grad_()
-    (slope,) = torch.autograd.grad(discriminator(between, labels).sum(), between, create_graph=True)
-    return 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    """Return the penalty r1 or gradient_penalty, in float32."""
+    images, mixed = real, torch.is_autocast_enabled(real.device.type)
+    if name == "gradient_penalty":
+        share = torch.rand(len(real), 1, 1, 1, device=real.device)
+        images = torch.lerp(fake.float(), real.detach(), share).requires_grad_()
+    with torch.autocast(real.device.type, enabled=False):
+        if name == "gradient_penalty" or mixed:  # new images, or logits from bfloat16
+            logits = discriminator(images, labels)
+        slope = torch.autograd.grad(logits.sum(), images, create_graph=True)[0].flatten(1)
+    return 5 * slope.square().sum(1).mean() if name == "r1" else 10 * (slope.norm(dim=1) - 1).square().mean()
 
 
 def train(steps: int, penalty: str, mixed: bool, batches, g, d, ema) -> float:
