@@ -1,6 +1,6 @@
 """The interfaces of the two networks, which every architecture of this folder and a user's own have."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,4 +27,20 @@ class Discriminator(Protocol):
 
         Images are in [-1, 1], except where an augmentation widens the range.
         """
+        ...
+
+
+@runtime_checkable
+class ClassifyingDiscriminator(Discriminator, Protocol):
+    """A discriminator that also classifies images, by a loss that both players minimize beside their adversarial one.
+
+    D minimizes it on reals, and with `classifies_fakes` on fakes too; G minimizes it on fakes. `auxiliary_weight`
+    multiplies it for both. Penalties see the logits only.
+    """
+
+    auxiliary_weight: float
+    classifies_fakes: bool
+
+    def judge_and_classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (N,), as when called, and the classifier's loss, a scalar, from one forward pass."""
         ...
