@@ -34,11 +34,13 @@ INCIDENTAL = {
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
-NEUTRAL = {  # settings that are left out at these values, since older runs of the same cell do not have them
-    **dict.fromkeys(BUDGETS),
-    **dict.fromkeys(("model.generator.attention", "model.discriminator.attention")),
-}
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
+
+NEUTRAL = {  # values with which a run does what runs did before these settings; a cell leaves them out
+    **dict.fromkeys(BUDGETS),
+    "model.generator.attention": None,
+    "model.discriminator.attention": None,
+}
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
 WORDS = {  # settings that a name spells out, besides the penalties
