@@ -15,7 +15,7 @@ from gan.distributed import average_gradients, broadcast_buffers, gather_objects
 from gan.ema import EMA
 from gan.errors import InputError
 from gan.losses import Loss, is_relativistic
-from gan.models.networks import ClassifyingDiscriminator, Discriminator, Generator
+from gan.models.networks import AuxiliaryDiscriminator, Discriminator, Generator
 from gan.penalties import Penalty, get_interval
 from gan.priors import normal
 from gan.schedules import constant
@@ -27,7 +27,7 @@ class GAN(LightningModule):
     A step is one update of G after `n_critic` updates of D, each on new reals and fakes; Lightning's `global_step`
     counts these steps. G is updated on the fakes of D's last update, or with `fresh_fakes` on new ones. The networks
     are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as `discriminator(images, labels)`,
-    which returns logits (N,). The loss of a discriminator that also classifies images is added to both players' losses.
+    which returns logits (N,). A discriminator may have a further task, whose loss is added to those of both players.
 
     `optimizer` maps "generator" and "discriminator" to a function that builds an optimizer of their parameters.
     `schedule` maps progress from 0 to 1 to a factor of the learning rate. `prior(n, z_dim)` draws z. `augment` is
@@ -65,7 +65,7 @@ class GAN(LightningModule):
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
-        self.classifies = isinstance(discriminator, ClassifyingDiscriminator)
+        self.has_auxiliary = isinstance(discriminator, AuxiliaryDiscriminator)
         self.ema = EMA(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
         self.loss, self.augment = loss, augment or Augment()
         self.penalties = [(penalty, get_interval(penalty)) for penalty in penalties]
@@ -74,6 +74,7 @@ class GAN(LightningModule):
         self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
         self.logs: dict[str, Tensor] = {}  # the latest losses and mean logits, on the device
+        self.latest_z: Tensor | None = None  # of the latest fakes
         self.random_states: list[dict[str, Any]] = []  # by rank, from the checkpoint that is resumed
         self.last_random_state: dict[str, Any] | None = None  # at the end of training
 
@@ -108,13 +109,13 @@ class GAN(LightningModule):
             real, fake = (self.augment(images.detach()) for images in (real, fake))
         for images in (real, fake):
             images.requires_grad_(bool(due))
-        real_logits, real_auxiliary = self.judge_and_classify(real, labels)
-        fake_logits, fake_auxiliary = self.judge_and_classify(fake, labels)
+        real_logits, real_auxiliary = self.judge_with_auxiliary(real, labels)
+        fake_logits, fake_auxiliary = self.judge_with_auxiliary(fake, labels, self.latest_z)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
-        if self.classifies:
-            terms = [real_auxiliary, fake_auxiliary] if self.discriminator.classifies_fakes else [real_auxiliary]
-            logs["discriminator_auxiliary_loss"] = sum(terms)
+        if self.has_auxiliary:
+            terms = {"real": real_auxiliary, "fake": fake_auxiliary}
+            logs["discriminator_auxiliary_loss"] = sum(terms[name] for name in self.discriminator.auxiliary_on)
             loss = loss + logs["discriminator_auxiliary_loss"]
         if due:
             inputs = self.reuse_logits({real: real_logits, fake: fake_logits}), real.float(), fake.float(), labels
@@ -131,14 +132,14 @@ class GAN(LightningModule):
     def generator_step(self, real: Tensor, fake: Tensor, labels: Tensor) -> None:
         """Update G on fakes (N, C, H, W) of these labels (N,), which a relativistic loss compares with the reals."""
         optimizer, _ = self.optimizers()
-        fake_logits, auxiliary = self.judge_and_classify(self.augment(fake), labels)
+        fake_logits, auxiliary = self.judge_with_auxiliary(self.augment(fake), labels, self.latest_z)
         real_logits = None
         if is_relativistic(self.loss):
             with torch.no_grad():
                 real_logits = self.judge(self.augment(real), labels)
         loss = self.loss.generator(fake_logits, real_logits)
         self.logs["generator_loss"] = loss.detach()
-        if self.classifies:
+        if self.has_auxiliary:
             self.logs["generator_auxiliary_loss"] = auxiliary.detach()
             loss = loss + auxiliary
         self.update(optimizer, loss)
@@ -170,16 +171,19 @@ class GAN(LightningModule):
         """Return D's logits (N,) of images (N, C, H, W) as float32, the precision in which losses are computed."""
         return self.discriminator(images, labels).float()
 
-    def judge_and_classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return D's logits (N,), and its classifier's weighted loss, a scalar, None without one; both as float32."""
-        if not self.classifies:
+    def judge_with_auxiliary(
+        self, images: Tensor, labels: Tensor, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return D's logits (N,), and the weighted loss of its further task, None without one; both as float32."""
+        if not self.has_auxiliary:
             return self.judge(images, labels), None
-        logits, loss = self.discriminator.judge_and_classify(images, labels)
+        logits, loss = self.discriminator.judge_with_auxiliary(images, labels, z)
         return logits.float(), self.discriminator.auxiliary_weight * loss.float()
 
     def sample(self, labels: Tensor) -> Tensor:
         """Return an image (N, C, H, W) in [-1, 1] for each label (N,), with z drawn from the prior."""
-        return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
+        self.latest_z = self.prior(len(labels), self.generator.z_dim, device=labels.device)
+        return self.generator(self.latest_z, labels)
 
     def on_validation_start(self) -> None:
         broadcast_buffers(self.ema)

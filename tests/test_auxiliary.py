@@ -11,7 +11,7 @@ from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import BCE
 from gan.models import acgan, reacgan, resnet, sngan
-from gan.models.networks import ClassifyingDiscriminator
+from gan.models.networks import AuxiliaryDiscriminator
 from gan.models.reacgan import compute_d2d_cross_entropy
 from tests.helpers import NARROW
 from tests.test_gan import trained
@@ -27,15 +27,15 @@ def build(model, **options):
 
 
 def test_only_those_with_a_classifier_are_taken_for_one():
-    assert all(isinstance(build(model), ClassifyingDiscriminator) for model in MODELS)
-    assert not isinstance(sngan.Discriminator(**SHAPE, width=8), ClassifyingDiscriminator)
+    assert all(isinstance(build(model), AuxiliaryDiscriminator) for model in MODELS)
+    assert not isinstance(sngan.Discriminator(**SHAPE, width=8), AuxiliaryDiscriminator)
 
 
 def test_acgans_loss_is_the_mean_negative_log_probability_of_the_class():
     """Odena et al. 2017, eq. 3, up to its sign."""
     discriminator = build("acgan").eval()
     images, labels = torch.randn(5, 1, 28, 28), torch.tensor([0, 2, 1, 1, 0])
-    logits, loss = discriminator.judge_and_classify(images, labels)
+    logits, loss = discriminator.judge_with_auxiliary(images, labels)
     assert torch.equal(logits, discriminator(images, labels))
     phi = torch.relu(discriminator.blocks(images, labels)).flatten(2).sum(2)
     scores = (phi @ discriminator.classifier.weight.T + discriminator.classifier.bias).detach().double()
@@ -75,7 +75,7 @@ def test_reacgans_embeddings_and_class_vectors_have_length_one(monkeypatch):
     monkeypatch.setattr(reacgan, "compute_d2d_cross_entropy", lambda *inputs, **options: seen.append((inputs, options)))
     discriminator = build("reacgan").eval()
     images, labels = 5 * torch.randn(4, 1, 28, 28), torch.tensor([0, 2, 1, 1])
-    discriminator.judge_and_classify(images, labels)
+    discriminator.judge_with_auxiliary(images, labels)
     ((f, v, used),) = (inputs for inputs, _ in seen)
     torch.testing.assert_close(torch.cat([f, v]).norm(dim=1), torch.ones(8))
     phi = torch.relu(discriminator.blocks(images, labels)).flatten(2).sum(2)
@@ -122,7 +122,7 @@ def test_the_classifier_computes_in_float32_under_autocast(model):
     discriminator = build(model).eval()
     images, labels = torch.randn(6, 1, 28, 28), torch.arange(6) % 3
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        loss = discriminator.judge_and_classify(images, labels)[1]
+        loss = discriminator.judge_with_auxiliary(images, labels)[1]
         phi = discriminator.extract_features(images, labels)
     assert phi.dtype == loss.dtype == torch.float32
     torch.testing.assert_close(loss, discriminator.compute_auxiliary_loss(phi, labels), rtol=1e-6, atol=1e-6)
@@ -147,7 +147,7 @@ def test_both_players_minimize_the_weighted_sum(model, monkeypatch):
     gan.discriminator_step(real, fake, labels, 0)
     gan.generator_step(real, fake, labels)
     (real_logits, of_reals), (fake_logits, of_fakes) = (
-        gan.discriminator.judge_and_classify(images, labels) for images in (real, fake)
+        gan.discriminator.judge_with_auxiliary(images, labels) for images in (real, fake)
     )
     auxiliary = weight * (of_reals + of_fakes if model == "acgan" else of_reals)
     expected = [BCE().discriminator(real_logits, fake_logits) + auxiliary, BCE().generator(fake_logits)]
@@ -195,9 +195,9 @@ def test_the_losses_of_the_classifier_are_logged(configure, monkeypatch, model):
 
 def test_a_classifying_discriminator_of_ones_own_needs_no_base_class():
     class Own(nn.Module):
-        auxiliary_weight, classifies_fakes = 1.0, True
+        auxiliary_weight, auxiliary_on = 1.0, ("real",)
 
-        def judge_and_classify(self, images, labels):
+        def judge_with_auxiliary(self, images, labels):
             """Nothing here is run."""
 
-    assert isinstance(Own(), ClassifyingDiscriminator)
+    assert isinstance(Own(), AuxiliaryDiscriminator)

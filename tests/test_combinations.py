@@ -109,7 +109,7 @@ def test_every_model_bears_every_penalty(configure, model, penalty):
 
 
 def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(configure):
-    for model in ("dcgan", "infogan"):
+    for model in ("dcgan", "infogan", "infogan_code"):
         cfg = configure(f"model={model}", "penalty=r1", "discriminator_norm=batch", *NARROW[model])
         with pytest.raises(InputError, match="norm=batch"):
             build_gan(cfg, shape_of(1, 28, 4))

@@ -85,6 +85,7 @@ RULES = {
     "assignment": by_torch,
     "dcgan": by_radford,
     "infogan": by_radford,
+    "infogan_code": by_radford,
     "r3gan": by_fixup,
     "biggan": by_saxe,
 }

@@ -9,7 +9,7 @@ from torch import nn
 from gan.errors import InputError
 from gan.models import acgan, assignment, biggan, dcgan, infogan, projection, r3gan, reacgan, resnet, resnet_gp, sngan
 from gan.models.layers import ConditionalBatchNorm2d, LabelPlaneConv2d, LogitLayer
-from gan.models.networks import ClassifyingDiscriminator
+from gan.models.networks import AuxiliaryDiscriminator
 from tests.helpers import NEED_CLASSES, NETWORKS, ROOT, each_model
 
 
@@ -36,8 +36,9 @@ def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
     assert images.max() <= 1
     logits = discriminator(images, labels)
     assert logits.shape == (6,)
-    if isinstance(discriminator, ClassifyingDiscriminator):
-        logits, auxiliary_loss = discriminator.judge_and_classify(images, labels)
+    if isinstance(discriminator, AuxiliaryDiscriminator):
+        z = torch.randn(6, generator.z_dim)
+        logits, auxiliary_loss = discriminator.judge_with_auxiliary(images, labels, z)
         logits = logits + auxiliary_loss
     logits.sum().backward()
     for name, parameter in [*generator.named_parameters(), *discriminator.named_parameters()]:
@@ -56,10 +57,10 @@ def test_the_label_matters_exactly_if_conditional(model):
         zeros, ones = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
         assert torch.equal(generator(z, zeros), generator(z, ones)) == (num_classes == 0)
         judged = [discriminator(images, labels) for labels in (zeros, ones)]
-        if isinstance(discriminator, ClassifyingDiscriminator):  # its classifier alone uses the labels
+        if model in ("acgan", "reacgan"):  # their classifiers alone use the labels
             assert torch.equal(*judged)
             two = torch.arange(4) % 2  # ReACGAN's loss needs two classes in a batch
-            judged = [discriminator.judge_and_classify(images, labels)[1] for labels in (two, 1 - two)]
+            judged = [discriminator.judge_with_auxiliary(images, labels)[1] for labels in (two, 1 - two)]
         assert torch.equal(*judged) == (num_classes == 0)
 
 
@@ -94,7 +95,7 @@ def top_singular_value(weight):
 )
 def test_every_weight_of_a_spectrally_normalized_discriminator_has_norm_one(discriminator):
     images, labels = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
-    judge = getattr(discriminator, "judge_and_classify", discriminator)  # all layers
+    judge = getattr(discriminator, "judge_with_auxiliary", discriminator)  # all layers
     for _ in range(300):  # a power iteration each
         judge(images, labels)
     weights = [m.weight for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
@@ -253,10 +254,9 @@ def test_sum_and_mean_pooling_are_where_their_papers_have_them():
 
 
 def find_logit_layer(discriminator):
-    """Return the layer of the logits; a classifier has another one of its own."""
-    if isinstance(discriminator, ClassifyingDiscriminator):
-        return discriminator.psi
-    (last,) = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    """Return the layer of the logits; that of a further task comes after it."""
+    last, *others = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    assert len(others) == isinstance(discriminator, AuxiliaryDiscriminator)
     return last
 
 

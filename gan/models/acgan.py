@@ -3,18 +3,18 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gan.models.auxiliary import AuxiliaryDiscriminator
+from gan.models.classifying import ClassifyingDiscriminator
 from gan.models.layers import LogitLayer
 
 
-class Discriminator(AuxiliaryDiscriminator):
+class Discriminator(ClassifyingDiscriminator):
     """Map images to logits, and classify them by a linear layer; sngan's blocks and spectral norm.
 
     Both players minimize the cross-entropy of the classes, D on reals and fakes, G on fakes. Odena et al. 2017,
     "Conditional Image Synthesis with Auxiliary Classifier GANs", eqs. 2 and 3, where the weight is 1.
     """
 
-    classifies_fakes = True
+    auxiliary_on = ("real", "fake")
 
     def __init__(
         self,

@@ -31,16 +31,28 @@ class Discriminator(Protocol):
 
 
 @runtime_checkable
-class ClassifyingDiscriminator(Discriminator, Protocol):
-    """A discriminator that also classifies images, by a loss that both players minimize beside their adversarial one.
+class AuxiliaryDiscriminator(Discriminator, Protocol):
+    """A discriminator with a further task, such as to classify images; both players minimize the loss of that, too.
 
-    D minimizes it on reals, and with `classifies_fakes` on fakes too; G minimizes it on fakes. `auxiliary_weight`
-    multiplies it for both. Penalties see the logits only.
+    In D's update the loss counts on the images that `auxiliary_on` names, "real", "fake" or both; in G's update it
+    counts on fakes. `auxiliary_weight` multiplies it. Penalties see the logits only.
     """
 
     auxiliary_weight: float
-    classifies_fakes: bool
+    auxiliary_on: tuple[str, ...]
 
-    def judge_and_classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (N,), as when called, and the classifier's loss, a scalar, from one forward pass."""
+    def judge_with_auxiliary(self, images: Tensor, labels: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits (N,), as when called, and the loss of the further task, a scalar, from one forward pass.
+
+        z (N, z_dim) is what fakes were generated from, None for reals.
+        """
+        ...
+
+
+@runtime_checkable
+class CodedGenerator(Generator, Protocol):
+    """A generator of which some numbers of z are a code, whose effect a picture shows."""
+
+    def traverse_code(self, z: Tensor) -> dict[str, Tensor]:
+        """Return rows of z, each (n, z_dim), by name: z (n, z_dim) with one part of the code varied in each."""
         ...

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from gan.errors import InputError
-from gan.models.auxiliary import AuxiliaryDiscriminator
+from gan.models.classifying import ClassifyingDiscriminator
 from gan.models.layers import LogitLayer
 
 
-class Discriminator(AuxiliaryDiscriminator):
+class Discriminator(ClassifyingDiscriminator):
     """Map images to logits, and to embeddings that the D2D-CE loss draws to a vector of their class.
 
     D minimizes this loss on reals, G on fakes; see `compute_d2d_cross_entropy`. Embeddings and class vectors have
@@ -17,7 +17,7 @@ class Discriminator(AuxiliaryDiscriminator):
     InputError for margins outside [-1, 1] and for a temperature that is not above 0.
     """
 
-    classifies_fakes = False
+    auxiliary_on = ("real",)
 
     def __init__(
         self,

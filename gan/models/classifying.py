@@ -9,15 +9,15 @@ from gan.models.layers import LogitLayer, apply_spectral_norm, require_classes
 from gan.models.resnet import build_trunk, initialize_glorot
 
 
-class AuxiliaryDiscriminator(nn.Module):
+class ClassifyingDiscriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,) that do not depend on the labels.
 
-    A `ClassifyingDiscriminator` of networks.py. A subclass adds the layers of its classifier, calls
+    An `AuxiliaryDiscriminator` of networks.py. A subclass adds the layers of its classifier, calls
     `initialize_layers`, and defines `compute_auxiliary_loss`. Raises InputError without classes, for an
     `auxiliary_weight` that is not above 0, and for an attention that is not the size in px of a block's maps.
     """
 
-    classifies_fakes: bool
+    auxiliary_on: tuple[str, ...]
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class AuxiliaryDiscriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.psi(self.extract_features(images, labels)).squeeze(1)  # (N,)
 
-    def judge_and_classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def judge_with_auxiliary(self, images: Tensor, labels: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return logits (N,) and the classifier's loss, a scalar, of images and their labels (N,)."""
         phi = self.extract_features(images, labels)
         return self.psi(phi).squeeze(1), self.compute_auxiliary_loss(phi, labels)
