@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ import pytest
 import yaml
 from torch import Tensor, nn
 
+import train
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
+from gan.gan import GAN
 from gan.models import (
     acgan,
     assignment,
@@ -135,6 +138,18 @@ def create_sweep(path: Path) -> str:
     found = re.search(r"wandb agent (\S+)", done.stdout + done.stderr)
     assert found, done.stderr
     return found[1]
+
+
+def trained(configure, monkeypatch, *overrides):
+    """Train by train.py, in an empty folder but for a resume, and return the GAN that it made."""
+    made = []
+    initialize = GAN.__init__
+    monkeypatch.setattr(GAN, "__init__", lambda self, *a, **k: (made.append(self), initialize(self, *a, **k))[1])
+    cfg = configure("model.generator.width=8", "model.discriminator.width=8", *overrides)
+    if not cfg.ckpt_path:
+        shutil.rmtree(cfg.run_dir, ignore_errors=True)
+    train.train(cfg)
+    return made[0]
 
 
 def load_digits() -> MNIST5k:

@@ -2,16 +2,14 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from gan.errors import InputError
 from gan.models import acgan, biggan, projection, resnet, resnet_gp, sngan
 from gan.models.attention import SelfAttention
 from gan.models.layers import LabeledSequential
-from gan.run.build import build_gan
 from gan.run.cell import name_cell, select_setting
-from tests.helpers import NARROW
-from tests.test_combinations import SHAPES, shape_of, sound, step
 
 SHAPE = {"channels": 3, "image_size": 32, "num_classes": 4}
 NETWORKS = [
@@ -106,30 +104,7 @@ def test_maps_of_few_channels_are_refused():
         resnet.Generator(**SHAPE, width=4, attention=16)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["model=sngan", "loss=hinge"],
-        ["model=projection", "penalty=[r1,r2]", "loss=rpgan"],
-        ["model=resnet_gp", "loss=wgan_gp"],
-        ["model=biggan", "penalty=dragan"],
-        ["model=acgan", "penalty=gradient_penalty"],
-    ],
-    ids=" ".join,
-)
-def test_networks_with_attention_step_with_losses_and_penalties(configure, overrides, shape):
-    channels, image_size = SHAPES[shape]
-    narrow = NARROW[overrides[0].partition("=")[2]]
-    sizes = [f"model.{player}.attention={image_size // 2}" for player in ("generator", "discriminator")]
-    gan = build_gan(configure(*overrides, "metrics=none", *narrow, *sizes), shape_of(channels, image_size, 4))
-    sound(gan, step(gan, channels, image_size, 4))
-    assert all(module.gamma != 0 for module in gan.modules() if isinstance(module, SelfAttention))
-
-
 def test_a_run_without_attention_has_the_cell_of_older_runs(configure):
-    from omegaconf import OmegaConf
-
     config = OmegaConf.to_container(configure("model=sngan", "metrics=none"), resolve=True)
     attended = OmegaConf.to_container(
         configure("model=sngan", "metrics=none", "model.generator.attention=14"), resolve=True

@@ -13,8 +13,7 @@ from gan.losses import BCE
 from gan.models import acgan, reacgan, resnet, sngan
 from gan.models.networks import AuxiliaryDiscriminator
 from gan.models.reacgan import compute_d2d_cross_entropy
-from tests.helpers import NARROW
-from tests.test_gan import trained
+from tests.helpers import NARROW, trained
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 3}
 MODELS = {"acgan": acgan.Discriminator, "reacgan": reacgan.Discriminator}

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gan.errors import InputError, find_reason
 from gan.gan import GAN
+from gan.models.attention import SelfAttention
 from gan.run.build import build_gan
 from tests.helpers import NARROW, NEED_CLASSES, ROOT
 
@@ -106,6 +107,27 @@ def test_every_model_bears_every_penalty(configure, model, penalty):
     sound(gan, logged)
     assert all(losses["penalty"] > 0 for losses in logged if "penalty" in losses)
     assert "penalty" in logged[0]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=sngan", "loss=hinge"],
+        ["model=projection", "penalty=[r1,r2]", "loss=rpgan"],
+        ["model=resnet_gp", "loss=wgan_gp"],
+        ["model=biggan", "penalty=dragan"],
+        ["model=acgan", "penalty=gradient_penalty"],
+    ],
+    ids=" ".join,
+)
+def test_networks_with_attention_step_with_losses_and_penalties(configure, overrides, shape):
+    channels, image_size = SHAPES[shape]
+    narrow = NARROW[overrides[0].partition("=")[2]]
+    sizes = [f"model.{player}.attention={image_size // 2}" for player in ("generator", "discriminator")]
+    gan = build_gan(configure(*overrides, "metrics=none", *narrow, *sizes), shape_of(channels, image_size, 4))
+    sound(gan, step(gan, channels, image_size, 4))
+    assert all(module.gamma != 0 for module in gan.modules() if isinstance(module, SelfAttention))
 
 
 def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(configure):

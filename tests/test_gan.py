@@ -1,7 +1,6 @@
 """The game: who is updated when, on what, and that a run is a function of its seed."""
 
 import functools
-import shutil
 import sys
 from collections import Counter
 
@@ -9,25 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-import train
 from gan.augment import DiffAugment
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import BCE
 from gan.models.dcgan import Discriminator, Generator
 from gan.penalties import R1, R2
-
-
-def trained(configure, monkeypatch, *overrides):
-    """Train by train.py, in an empty folder but for a resume, and return the GAN that it made."""
-    made = []
-    initialize = GAN.__init__
-    monkeypatch.setattr(GAN, "__init__", lambda self, *a, **k: (made.append(self), initialize(self, *a, **k))[1])
-    cfg = configure("model.generator.width=8", "model.discriminator.width=8", *overrides)
-    if not cfg.ckpt_path:
-        shutil.rmtree(cfg.run_dir, ignore_errors=True)
-    train.train(cfg)
-    return made[0]
+from tests.helpers import trained
 
 
 def flat(network: nn.Module) -> torch.Tensor:

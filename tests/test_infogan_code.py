@@ -12,8 +12,7 @@ from gan.losses import BCE
 from gan.models import infogan, infogan_code
 from gan.models.networks import AuxiliaryDiscriminator, CodedGenerator
 from gan.priors import normal, uniform
-from tests.helpers import FEW_FAKES, NARROW
-from tests.test_gan import trained
+from tests.helpers import FEW_FAKES, NARROW, trained
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 0}
 NONE = torch.zeros(6, dtype=torch.long)
