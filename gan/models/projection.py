@@ -16,14 +16,17 @@ class Discriminator(nn.Module):
     Miyato & Koyama 2018, eq. 3. Raises InputError without classes.
     """
 
-    def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
+    def __init__(
+        self, *, channels: int, image_size: int, num_classes: int, width: int = 128, minibatch_std: bool = False
+    ) -> None:
         super().__init__()
         if num_classes < 2:
             raise InputError(
                 f"model=projection: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
                 "conditional=false); model=sngan is the same network without the projection"
             )
-        self.blocks = build_trunk(channels, 0, width, image_size)  # labels enter at the end only
+        # no classes: labels enter at the end only
+        self.blocks = build_trunk(channels, 0, width, image_size, minibatch_std=minibatch_std)
         self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
         self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code

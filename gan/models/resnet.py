@@ -6,7 +6,13 @@ One generator and the blocks of three discriminators: sngan, projection and resn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from gan.models.layers import ConditionalBatchNorm2d, LabeledSequential, LabelPlaneConv2d, factor_image_size
+from gan.models.layers import (
+    ConditionalBatchNorm2d,
+    LabeledSequential,
+    LabelPlaneConv2d,
+    MinibatchStd,
+    factor_image_size,
+)
 
 
 class GeneratorBlock(nn.Module):
@@ -89,11 +95,14 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def build_trunk(channels: int, num_classes: int, width: int, image_size: int) -> LabeledSequential:
+def build_trunk(
+    channels: int, num_classes: int, width: int, image_size: int, *, minibatch_std: bool = False
+) -> LabeledSequential:
     """Return a discriminator's blocks, (N, channels, H, W) to (N, width, h, w): some halve the size, then two keep it.
 
     There is no ReLU after the last. Images of 32 px are halved twice, as in the papers; larger ones until h = w <= 8,
-    so that features cover as large a part of the image: three times at 64 px, four times at 128 px.
+    so that features cover as large a part of the image: three times at 64 px, four times at 128 px. With
+    `minibatch_std` the last one gets a channel more, see `MinibatchStd`.
     """
     halvings = 2
     while image_size / 2**halvings > 8:
@@ -102,7 +111,8 @@ def build_trunk(channels: int, num_classes: int, width: int, image_size: int) ->
         InputBlock(channels, num_classes, width),
         *(DiscriminatorBlock(width, width, down=True) for _ in range(halvings - 1)),
         DiscriminatorBlock(width, width),
-        DiscriminatorBlock(width, width),
+        *([MinibatchStd()] if minibatch_std else []),
+        DiscriminatorBlock(width + minibatch_std, width),
     )
 
 

@@ -42,6 +42,7 @@ PARTS = (  # in a run's config
     *(
         "gan.losses.*",
         "gan.penalties.*",
+        "gan.regularizers.*",
         "gan.augment.*",
         "gan.schedules.*",
         "gan.data.datasets.*",

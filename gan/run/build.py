@@ -67,6 +67,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         ema_ramp_up=cfg.ema_ramp_up,
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
+        top_k=cfg.top_k,
     )
     check_gan(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     if cfg.trainer.get("compile"):

@@ -36,6 +36,12 @@ FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
+NEUTRAL = {  # values with which a run does what runs did before these settings; a cell leaves them out
+    **dict.fromkeys(BUDGETS),
+    "top_k": None,
+    "model.discriminator.minibatch_std": False,
+}
+
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
 WORDS = {  # settings that a name spells out, besides the penalties
     "optimizer.lr": "lr",
@@ -66,7 +72,7 @@ def name_cell(config: Mapping[str, Any]) -> str:
 def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
     setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
-    setting = {name: value for name, value in setting.items() if name not in BUDGETS or value is not None}
+    setting = {name: value for name, value in setting.items() if name not in NEUTRAL or value != NEUTRAL[name]}
     if setting.keys() & {*BUDGETS}:
         setting = remove_length(setting)
     for name in FILES:
