@@ -35,6 +35,10 @@ ACTING = [
     ["penalty=r1"],
     ["penalty=r1", "penalty.r1.gamma=1"],
     ["penalty=[r1,r2]"],
+    ["penalty=consistency"],
+    ["penalty=consistency", "penalty.consistency.transform.pixels=2"],
+    ["top_k=0.5"],
+    ["model.discriminator.minibatch_std=true"],
     ["augment=ada"],
     ["prior=uniform"],
     ["schedule=cosine"],
@@ -82,6 +86,12 @@ def test_all_that_acts_is_another_cell(config):
     for name in names:
         assert re.fullmatch(r"[A-Za-z0-9_.-]+", name)
         assert "1e-06" not in name
+
+
+def test_a_run_before_a_setting_is_of_the_cell_of_its_neutral_value(config):
+    before = config()
+    del before["top_k"], before["model"]["discriminator"]["minibatch_std"]
+    assert name_cell(before) == name_cell(config())
 
 
 def test_every_callback_of_the_suite_watches_and_no_other_is_taken_to():

@@ -15,6 +15,7 @@ from gan.gan import GAN
 from gan.losses import BCE, Wasserstein
 from gan.models import dcgan, infogan, projection
 from gan.penalties import R1
+from gan.regularizers import ApproximateR1, BalancedConsistency, Consistency, LeCam
 from gan.run.checks import check_gan, require_compilable
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
@@ -85,6 +86,36 @@ def test_batch_norm_in_the_discriminator_is_refused_with_a_penalty_only(model):
     check_gan(game(generator(), discriminator, BCE()), **SHAPE)
     with pytest.raises(InputError, match=r"norm=batch.*norm=layer"):
         check_gan(game(generator(), discriminator, BCE(), penalties=[R1()]), **SHAPE)
+
+
+@pytest.mark.parametrize(("kind", "fits"), [(ApproximateR1, False), (Consistency, True), (LeCam, True)])
+def test_regularizers_of_a_difference_between_samples_bear_batch_norm(kind, fits):
+    """Not those of the gradient, whose definition is of each sample alone, nor any beside one of them."""
+    networks = generator(), dcgan.Discriminator(**SHAPE, width=4, norm="batch"), BCE()
+    if fits:
+        check_gan(game(*networks, penalties=[kind()]), **SHAPE)
+    with pytest.raises(InputError, match=r"norm=batch.*norm=layer"):
+        check_gan(game(*networks, penalties=[kind(), ApproximateR1()]), **SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"), [(ApproximateR1, True), (LeCam, True), (Consistency, False), (BalancedConsistency, False)]
+)
+def test_consistency_does_not_bound_a_wasserstein_critic(kind, fits):
+    networks = generator(), dcgan.Discriminator(**SHAPE, width=4, norm="none"), Wasserstein()
+    if fits:
+        check_gan(game(*networks, penalties=[kind()]), **SHAPE)
+        return
+    with pytest.raises(InputError, match=r"penalty: a Wasserstein loss needs .*weight_clip, or spectral norm"):
+        check_gan(game(*networks, penalties=[kind()]), **SHAPE)
+
+
+@pytest.mark.parametrize("kind", [ApproximateR1, Consistency, BalancedConsistency, LeCam])
+def test_regularizers_that_differentiate_once_can_be_compiled(kind, monkeypatch):
+    monkeypatch.setenv("CXX", "true")
+    require_compilable(
+        game(generator(), dcgan.Discriminator(**SHAPE, width=4, norm="layer"), BCE(), penalties=[kind()])
+    )
 
 
 def test_a_wasserstein_loss_needs_something_that_bounds_the_discriminator():
