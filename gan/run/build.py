@@ -44,7 +44,7 @@ def build_data(cfg: DictConfig) -> ImageData:
 
 def load_images(data: ImageData) -> tuple[dict[str, Images], Sequence[str], str]:
     """Return splits, names of classes and summary of a config's images."""
-    return data.load(), data.classes, data.summary
+    return data.load_splits(), data.classes, data.summary
 
 
 def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
