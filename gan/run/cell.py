@@ -34,6 +34,7 @@ INCIDENTAL = {
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
+NEUTRAL = {"pack": 1}  # values that change nothing, left out: earlier runs have no such key
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
@@ -42,6 +43,7 @@ WORDS = {  # settings that a name spells out, besides the penalties
     "optimizer.generator.lr": "g_lr",
     "optimizer.discriminator.lr": "d_lr",
     "n_critic": "n_critic",
+    "pack": "pack",
     "data.batch_size": "batch_size",
     "trainer.max_epochs": "epochs",
     "trainer.max_steps": "steps",
@@ -67,6 +69,7 @@ def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
     setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
     setting = {name: value for name, value in setting.items() if name not in BUDGETS or value is not None}
+    setting = {name: value for name, value in setting.items() if name not in NEUTRAL or value != NEUTRAL[name]}
     if setting.keys() & {*BUDGETS}:
         setting = remove_length(setting)
     for name in FILES:
