@@ -34,9 +34,8 @@ INCIDENTAL = {
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
+NEUTRAL = {"pack": 1, "data.fraction": 1.0}  # values that change nothing, of keys that earlier runs lack
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
-
-NEUTRAL = {"data.fraction": 1.0}  # values that change nothing, of keys that earlier runs lack: they share their cells
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
 WORDS = {  # settings that a name spells out, besides the penalties
@@ -44,6 +43,7 @@ WORDS = {  # settings that a name spells out, besides the penalties
     "optimizer.generator.lr": "g_lr",
     "optimizer.discriminator.lr": "d_lr",
     "n_critic": "n_critic",
+    "pack": "pack",
     "data.batch_size": "batch_size",
     "data.fraction": "fraction",
     "trainer.max_epochs": "epochs",
