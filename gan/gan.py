@@ -29,6 +29,8 @@ class GAN(LightningModule):
     are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as `discriminator(images, labels)`,
     which returns logits (N,).
 
+    With `pack` m, D judges m samples at once, reals or fakes, as one image with m times the channels, and so sees that
+    fakes are alike (packing, Lin et al. 2018, "PacGAN", section 3). Losses and penalties then count packs as samples.
     `optimizer` maps "generator" and "discriminator" to a function that builds an optimizer of their parameters.
     `schedule` maps progress from 0 to 1 to a factor of the learning rate. `prior(n, z_dim)` draws z. `augment` is
     applied to all images that D sees. `gradient_clip_val` bounds the norm of each network's gradient. D's parameters
@@ -36,7 +38,8 @@ class GAN(LightningModule):
     fakes that G is updated on in the end, those with the highest logits (see `select_top`). `ema` is the average of G's
     weights, which is scored and saved.
 
-    Raises InputError for `n_critic` below 1, for clipping values that are not above 0, and for `top_k` outside (0, 1].
+    Raises InputError for `n_critic` or `pack` below 1, for clipping values that are not above 0, and for `top_k`
+    outside (0, 1].
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class GAN(LightningModule):
         prior: Callable[..., Tensor] = normal,
         augment: Augment | None = None,
         n_critic: int = 1,
+        pack: int = 1,
         fresh_fakes: bool = False,
         ema_half_life_steps: float = 500,
         ema_ramp_up: float | None = 0.05,
@@ -59,8 +63,9 @@ class GAN(LightningModule):
         top_k: float | None = None,
     ) -> None:
         super().__init__()
-        if n_critic < 1:
-            raise InputError(f"n_critic={n_critic}: must be at least 1")
+        for name, count in {"n_critic": n_critic, "pack": pack}.items():
+            if count < 1:
+                raise InputError(f"{name}={count}: must be at least 1")
         for name, value in {"gradient_clip_val": gradient_clip_val, "weight_clip": weight_clip}.items():
             if value is not None and not value > 0:
                 raise InputError(f"{name}={value:g}: must be above 0, or null for none")
@@ -74,7 +79,7 @@ class GAN(LightningModule):
         self.penalties = [(penalty, get_interval(penalty)) for penalty in penalties]
         self.stateful_penalties = nn.ModuleList(each for each, _ in self.penalties if isinstance(each, nn.Module))
         self.optimizer, self.schedule, self.prior = optimizer, schedule, prior
-        self.n_critic, self.fresh_fakes = n_critic, fresh_fakes
+        self.n_critic, self.pack, self.fresh_fakes = n_critic, pack, fresh_fakes
         self.gradient_clip_val, self.weight_clip, self.top_k = gradient_clip_val, weight_clip, top_k
         self.total_steps = math.inf  # until training starts
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
@@ -110,7 +115,8 @@ class GAN(LightningModule):
         _, optimizer = self.optimizers(use_pl_optimizer=False)  # so that global_step counts generator updates only
         due = [(penalty, interval) for penalty, interval in self.penalties if update % interval == 0]
         with torch.no_grad():
-            real, fake = (self.augment(images.detach()) for images in (real, fake))
+            real, fake = (self.show(images.detach()) for images in (real, fake))
+        labels = labels[:: self.pack]
         for images in (real, fake):
             images.requires_grad_(any(get_trait(penalty, "differentiates_twice") for penalty, _ in due))
         real_logits, fake_logits = self.judge(real, labels), self.judge(fake, labels)
@@ -132,10 +138,11 @@ class GAN(LightningModule):
     def generator_step(self, real: Tensor, fake: Tensor, labels: Tensor) -> None:
         """Update G on fakes (N, C, H, W) of these labels (N,), which a relativistic loss compares with the reals."""
         optimizer, _ = self.optimizers()
-        fake_logits, real_logits = self.judge(self.augment(fake), labels), None
+        labels = labels[:: self.pack]
+        fake_logits, real_logits = self.judge(self.show(fake), labels), None
         if is_relativistic(self.loss):
             with torch.no_grad():
-                real_logits = self.judge(self.augment(real), labels)
+                real_logits = self.judge(self.show(real), labels)
         loss = self.loss.generator(*self.select_top(fake_logits, real_logits))
         self.update(optimizer, loss)
         self.logs["generator_loss"] = loss.detach()
@@ -177,6 +184,11 @@ class GAN(LightningModule):
             return self.discriminator(images, labels)
 
         return discriminate
+
+    def show(self, images: Tensor) -> Tensor:
+        """Return images (N, C, H, W) as D gets them: augmented, and in packs (N / pack, pack * C, H, W)."""
+        images = self.augment(images)
+        return images if self.pack == 1 else images.unflatten(0, (-1, self.pack)).flatten(1, 2)
 
     def judge(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return D's logits (N,) of images (N, C, H, W) as float32, the precision in which losses are computed."""

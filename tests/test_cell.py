@@ -45,6 +45,7 @@ ACTING = [
     ["data=mnist"],
     ["data.batch_size=32"],
     ["data.image_size=32"],
+    ["data.fraction=0.1"],
     ["trainer.max_steps=21"],
     ["trainer.max_steps=1000000"],
     ["trainer.max_epochs=1", "trainer.max_steps=-1"],
@@ -128,6 +129,13 @@ def test_an_experiment_file_and_its_values_typed_out_are_one_cell(config, tmp_pa
     typed += [f"optimizer.lr={values['optimizer']['lr']}"] if "lr" in values["optimizer"] else []
     typed += [f"ema_half_life_steps={values['ema_half_life_steps']}"]
     assert name_cell(config("experiment=quickstart", *budget)) == name_cell(config(*groups, *typed, *budget))
+
+
+def test_a_key_that_changes_nothing_leaves_the_cell_of_earlier_runs(config):
+    earlier = config()
+    del earlier["data"]["fraction"]
+    assert name_cell(config("data.fraction=1")) == name_cell(earlier)
+    assert "-fraction_0.1-" in name_cell(config("data.fraction=0.1"))
 
 
 def test_images_are_known_by_their_content(config):

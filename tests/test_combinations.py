@@ -129,6 +129,14 @@ def test_minibatch_std_steps_with_every_model_that_has_it(configure, model, pena
     sound(gan, step(gan, 3, 32, 4))
 
 
+@pytest.mark.parametrize("words", [["loss=bce"], ["loss=rpgan"], ["loss=wgan_gp"], ["penalty=[r1,r2]"]], ids=" ".join)
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "projection"])
+def test_every_model_bears_packs(configure, model, words):
+    cfg = configure(f"model={model}", "pack=2", "conditional=false", "metrics=none", *NARROW[model], *words)
+    gan = build_gan(cfg, shape_of(1, 28, 0))
+    sound(gan, step(gan, 1, 28, 0))
+
+
 def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(configure):
     for model in ("dcgan", "infogan"):
         cfg = configure(f"model={model}", "penalty=r1", "discriminator_norm=batch", *NARROW[model])

@@ -98,7 +98,7 @@ def sign_score(score: str) -> int:
 
 def smaller_is_better(score: str) -> bool:
     """Whether a lower value of a score is better: it is a distance."""
-    return score.startswith(("fid", "kid", "class_distance", "copying"))
+    return score.startswith(("fid", "intra_fid", "kid", "class_distance", "copying"))
 
 
 def choose_score(runs: list[Run], score: str | None = None) -> str:

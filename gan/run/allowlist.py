@@ -47,6 +47,7 @@ PARTS = (  # in a run's config
         "gan.schedules.*",
         "gan.data.datasets.*",
         "gan.data.folder.*",
+        "gan.data.stacked.*",
     ),
     *list_names("gan.callbacks", "cost.Cost interruption.Interruption last_checkpoint.LastCheckpoint"),
     *list_names("gan.callbacks", "monitors.Throughput monitors.DivergenceGuard progress.TrainingProgress"),

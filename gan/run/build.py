@@ -44,7 +44,7 @@ def build_data(cfg: DictConfig) -> ImageData:
 
 def load_images(data: ImageData) -> tuple[dict[str, Images], Sequence[str], str]:
     """Return splits, names of classes and summary of a config's images."""
-    return data.load(), data.classes, data.summary
+    return data.load_splits(), data.classes, data.summary
 
 
 def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
@@ -54,7 +54,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
     """
     gan = GAN(
         build(cfg.model.generator, **shape),
-        build(cfg.model.discriminator, **shape),
+        build(cfg.model.discriminator, **shape | {"channels": cfg.pack * shape["channels"]}),
         loss=build(cfg.loss),
         penalties=build(cfg.penalty).values(),
         augment=build(cfg.augment),
@@ -62,6 +62,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         schedule=build_function(cfg.schedule),
         prior=build_function(cfg.prior),
         n_critic=cfg.n_critic,
+        pack=cfg.pack,
         fresh_fakes=cfg.fresh_fakes,
         ema_half_life_steps=cfg.ema_half_life_steps,
         ema_ramp_up=cfg.ema_ramp_up,

@@ -35,11 +35,13 @@ def check_gan(
     labels = torch.arange(2) % max(num_classes, 1)
     z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
-    images = torch.zeros(2, channels, image_size, image_size)
+    if gan.pack > 1:
+        require_packs(gan.pack, num_classes, batch_size)
+    images = torch.zeros(2, gan.pack * channels, image_size, image_size)
     require_logits(gan.discriminator, images, labels)
     if mixed:
         warn_of_rounded_logits(gan.discriminator, images, labels)
-    if batch_size == 1:
+    if batch_size == gan.pack:
         require_no_batch_statistics(gan)
     if has_penalty(gan, "per_sample"):
         require_per_sample_gradients(gan.discriminator)
@@ -89,13 +91,23 @@ def require_steps(trainer: Trainer) -> None:
         )
 
 
+def require_packs(pack: int, num_classes: int, batch_size: int | None) -> None:
+    """Raise InputError for packs of labeled images, and for a batch that is not a whole number of packs."""
+    if num_classes:
+        raise InputError(f"pack={pack}: the images of a pack would need one label; add conditional=false")
+    if batch_size is not None and (batch_size < pack or batch_size % pack):
+        raise InputError(f"pack={pack}: data.batch_size={batch_size} must be a multiple of it")
+
+
 def require_no_batch_statistics(gan: GAN) -> None:
-    """Raise InputError if a network has batch norm, which needs more than one sample in a batch."""
-    for player in ("generator", "discriminator"):
+    """Raise InputError if a network that sees one sample or pack at a time has batch norm, which needs more."""
+    for player in ("generator", "discriminator") if gan.pack == 1 else ("discriminator",):
         for name, module in getattr(gan, player).named_modules():
             if isinstance(module, BATCH_NORMS):
+                least = f"{2 * gan.pack} images" + (f", two packs of pack={gan.pack}" if gan.pack > 1 else "")
                 raise InputError(
-                    f"data.batch_size=1: batch norm (model.{player}, layer {name!r}) needs batches of at least 2 images"
+                    f"data.batch_size={gan.pack}: batch norm (model.{player}, layer {name!r}) needs batches of at "
+                    f"least {least}"
                 )
 
 

@@ -7,7 +7,7 @@ from gan.errors import InputError
 
 FACTS = ("images_seen", "generator_steps", "seconds", "diverged")
 COST = ("generator_parameters", "discriminator_parameters", "flops_per_step")
-SCORES = ("kid", "precision", "recall", "density", "coverage")
+SCORES = ("kid", "precision", "recall", "density", "coverage", "diversity")
 
 
 def require_measured(name: str, evaluation: Evaluation) -> None:
@@ -23,8 +23,10 @@ def list_measured(evaluation: Evaluation) -> list[str]:
     if not scorer:
         return [*COST, *FACTS]
     names = [scorer.fid_name, *SCORES]
+    if scorer.compares_classes and scorer.conditional:
+        names.insert(1, scorer.intra_fid_name)
     with torch.inference_mode():
-        _, logits = scorer.extractor(scorer.reals.images[:1])
+        _, logits = scorer.extractor(scorer.reals.__getitems__([0])[0])
     if logits is not None:
         names.append("inception_score")
     if scorer.extractor.knows_classes:
