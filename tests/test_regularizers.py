@@ -95,12 +95,12 @@ def test_consistency_of_a_linear_critic_is_the_squared_logit_of_the_change(shift
 
 def test_consistency_looks_at_reals_and_balanced_consistency_at_fakes_too():
     """D(x) is the square of the mean pixel: its change by a shift tells which images were shifted."""
-    real, fake, labels = torch.full((5, 1, 2, 2), 2.0), torch.full((5, 1, 2, 2), -3.0), torch.zeros(5, dtype=torch.long)
+    real, fake, labels = torch.full((5, 1, 2, 2), 2.0), torch.full((5, 1, 2, 2), -5.0), torch.zeros(5, dtype=torch.long)
 
     def discriminate(images, labels):
         return images.mean((1, 2, 3)).square()
 
-    of_reals, of_fakes = (3.0**2 - 2.0**2) ** 2, (2.0**2 - 3.0**2) ** 2
+    of_reals, of_fakes = (3.0**2 - 2.0**2) ** 2, (4.0**2 - 5.0**2) ** 2
     assert Consistency(weight=1.0, transform=add(1.0))(discriminate, real, fake, labels) == of_reals
     both = BalancedConsistency(real_weight=1.0, fake_weight=10.0, transform=add(1.0))
     assert both(discriminate, real, fake, labels) == of_reals + 10 * of_fakes
