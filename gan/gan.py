@@ -15,7 +15,7 @@ from gan.distributed import average_gradients, broadcast_buffers, gather_objects
 from gan.ema import EMA
 from gan.errors import InputError
 from gan.losses import Loss, is_relativistic
-from gan.models.networks import Discriminator, Generator
+from gan.models.networks import AuxiliaryDiscriminator, Discriminator, Generator
 from gan.penalties import Penalty, get_interval, get_trait
 from gan.priors import normal
 from gan.schedules import constant
@@ -27,7 +27,7 @@ class GAN(LightningModule):
     A step is one update of G after `n_critic` updates of D, each on new reals and fakes; Lightning's `global_step`
     counts these steps. G is updated on the fakes of D's last update, or with `fresh_fakes` on new ones. The networks
     are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as `discriminator(images, labels)`,
-    which returns logits (N,).
+    which returns logits (N,). A discriminator may have a further task, whose loss is added to those of both players.
 
     With `pack` m, D judges m samples at once, reals or fakes, as one image with m times the channels, and so sees that
     fakes are alike (packing, Lin et al. 2018, "PacGAN", section 3). Losses and penalties then count packs as samples.
@@ -74,6 +74,7 @@ class GAN(LightningModule):
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
+        self.has_auxiliary = isinstance(discriminator, AuxiliaryDiscriminator)
         self.ema = EMA(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
         self.loss, self.augment = loss, augment or Augment()
         self.penalties = [(penalty, get_interval(penalty)) for penalty in penalties]
@@ -84,6 +85,7 @@ class GAN(LightningModule):
         self.total_steps = math.inf  # until training starts
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
         self.logs: dict[str, Tensor] = {}  # the latest losses and mean logits, on the device
+        self.latest_z: Tensor | None = None  # of the latest fakes
         self.random_states: list[dict[str, Any]] = []  # by rank, from the checkpoint that is resumed
         self.last_random_state: dict[str, Any] | None = None  # at the end of training
 
@@ -119,9 +121,14 @@ class GAN(LightningModule):
         labels = labels[:: self.pack]
         for images in (real, fake):
             images.requires_grad_(any(get_trait(penalty, "differentiates_twice") for penalty, _ in due))
-        real_logits, fake_logits = self.judge(real, labels), self.judge(fake, labels)
+        real_logits, real_auxiliary = self.judge_with_auxiliary(real, labels)
+        fake_logits, fake_auxiliary = self.judge_with_auxiliary(fake, labels, self.latest_z)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        if self.has_auxiliary:
+            terms = {"real": real_auxiliary, "fake": fake_auxiliary}
+            logs["discriminator_auxiliary_loss"] = sum(terms[name] for name in self.discriminator.auxiliary_on)
+            loss = loss + logs["discriminator_auxiliary_loss"]
         if due:
             real, fake = real.float(), fake.float()
             discriminate = self.reuse_logits({real: real_logits, fake: fake_logits})
@@ -139,13 +146,17 @@ class GAN(LightningModule):
         """Update G on fakes (N, C, H, W) of these labels (N,), which a relativistic loss compares with the reals."""
         optimizer, _ = self.optimizers()
         labels = labels[:: self.pack]
-        fake_logits, real_logits = self.judge(self.show(fake), labels), None
+        fake_logits, auxiliary = self.judge_with_auxiliary(self.show(fake), labels, self.latest_z)
+        real_logits = None
         if is_relativistic(self.loss):
             with torch.no_grad():
                 real_logits = self.judge(self.show(real), labels)
         loss = self.loss.generator(*self.select_top(fake_logits, real_logits))
-        self.update(optimizer, loss)
         self.logs["generator_loss"] = loss.detach()
+        if self.has_auxiliary:
+            self.logs["generator_auxiliary_loss"] = auxiliary.detach()
+            loss = loss + auxiliary
+        self.update(optimizer, loss)
 
     def select_top(self, fake_logits: Tensor, real_logits: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the highest logits of fakes (N,) that G is updated on, and the logits of the reals paired with them.
@@ -194,9 +205,19 @@ class GAN(LightningModule):
         """Return D's logits (N,) of images (N, C, H, W) as float32, the precision in which losses are computed."""
         return self.discriminator(images, labels).float()
 
+    def judge_with_auxiliary(
+        self, images: Tensor, labels: Tensor, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return D's logits (N,), and the weighted loss of its further task, None without one; both as float32."""
+        if not self.has_auxiliary:
+            return self.judge(images, labels), None
+        logits, loss = self.discriminator.judge_with_auxiliary(images, labels, z)
+        return logits.float(), self.discriminator.auxiliary_weight * loss.float()
+
     def sample(self, labels: Tensor) -> Tensor:
         """Return an image (N, C, H, W) in [-1, 1] for each label (N,), with z drawn from the prior."""
-        return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
+        self.latest_z = self.prior(len(labels), self.generator.z_dim, device=labels.device)
+        return self.generator(self.latest_z, labels)
 
     def on_validation_start(self) -> None:
         broadcast_buffers(self.ema)

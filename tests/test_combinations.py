@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gan.errors import InputError, find_reason
 from gan.gan import GAN
 from gan.run.build import build_gan
-from tests.helpers import NARROW, ROOT
+from tests.helpers import NARROW, NEED_CLASSES, ROOT
 
 MODELS, LOSSES = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "loss"))
 PENALTIES = sorted({path.stem for path in (ROOT / "conf" / "penalty").glob("*.yaml")} - {"none"})
@@ -82,8 +82,8 @@ def test_every_cell_is_built_and_stepped(configure, model, loss, shape, conditio
     # each update with clipped weights shrinks the signal of a network without norm, and gradients soon underflow
     fewer = ["n_critic=1"] if (model, loss) == ("r3gan", "wgan") else []
     cfg = configure(f"model={model}", f"loss={loss}", "metrics=none", *NARROW[model], *fewer)
-    if model == "projection" and not conditional:
-        with pytest.raises(Exception, match="model=projection") as caught:
+    if model in NEED_CLASSES and not conditional:
+        with pytest.raises(Exception, match=f"model={model}") as caught:
             build_gan(cfg, shape_of(*size))
         assert "model=sngan" in find_reason(caught.value)
         return
@@ -130,15 +130,19 @@ def test_minibatch_std_steps_with_every_model_that_has_it(configure, model, pena
 
 
 @pytest.mark.parametrize("words", [["loss=bce"], ["loss=rpgan"], ["loss=wgan_gp"], ["penalty=[r1,r2]"]], ids=" ".join)
-@pytest.mark.parametrize("model", [model for model in MODELS if model != "projection"])
+@pytest.mark.parametrize("model", [model for model in MODELS if model not in NEED_CLASSES])
 def test_every_model_bears_packs(configure, model, words):
     cfg = configure(f"model={model}", "pack=2", "conditional=false", "metrics=none", *NARROW[model], *words)
+    if model == "infogan_code":
+        with pytest.raises(InputError, match=r"pack=2: .*further task"):
+            build_gan(cfg, shape_of(1, 28, 0))
+        return
     gan = build_gan(cfg, shape_of(1, 28, 0))
     sound(gan, step(gan, 1, 28, 0))
 
 
 def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(configure):
-    for model in ("dcgan", "infogan"):
+    for model in ("dcgan", "infogan", "infogan_code"):
         cfg = configure(f"model={model}", "penalty=r1", "discriminator_norm=batch", *NARROW[model])
         with pytest.raises(InputError, match="norm=batch"):
             build_gan(cfg, shape_of(1, 28, 4))

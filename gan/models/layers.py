@@ -28,6 +28,15 @@ def factor_image_size(image_size: int) -> tuple[int, int]:
     return start, n
 
 
+def require_classes(model: str, num_classes: int, part: str) -> None:
+    """Raise InputError for fewer than 2 classes: `model` is sngan with a further `part`, which needs them."""
+    if num_classes < 2:
+        raise InputError(
+            f"model={model}: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
+            f"conditional=false); model=sngan is the same network without the {part}"
+        )
+
+
 def build_norm(name: str, channels: int, *size: int) -> nn.Module:
     """Return the layer of `norm=name` for inputs (N, channels, *size), the identity for none and spectral.
 

@@ -38,6 +38,8 @@ NEUTRAL = {  # values that change nothing, of keys that earlier runs lack
     "pack": 1,
     "data.fraction": 1.0,
     "top_k": None,
+    "model.generator.attention": None,
+    "model.discriminator.attention": None,
     "model.discriminator.minibatch_std": False,
 }
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")

@@ -37,6 +37,10 @@ def check_gan(
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
     if gan.pack > 1:
         require_packs(gan.pack, num_classes, batch_size)
+        if gan.has_auxiliary:
+            raise InputError(
+                f"pack={gan.pack}: this model's discriminator has a further task for single images; use pack=1"
+            )
     images = torch.zeros(2, gan.pack * channels, image_size, image_size)
     require_logits(gan.discriminator, images, labels)
     if mixed:
