@@ -101,9 +101,8 @@ class Evaluation(RunCallback):
             return
         self.run.collapsed = True
         if trainer.is_global_zero:
-            log.warning(
-                "mode collapse: the samples at step %s are nearly alike: %s", f"{trainer.global_step:,}", reason
-            )
+            step = f"{trainer.global_step:,}"
+            log.warning("mode collapse: the samples at step %s are nearly alike (%s)", step, reason)
         tracking.log_summary(trainer.logger, {"collapsed": True})
 
     def record_divergence(self, reason: str) -> None:
