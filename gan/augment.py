@@ -49,7 +49,7 @@ class Shift(Augment):
     """Shift by up to `pixels` along each axis, repeating the edge, and mirror half of the images with `mirror`.
 
     The transform of consistency regularization (Zhang et al. 2020, section 3), whose authors mirror too. A mirrored
-    digit or letter is another one, or none. Raises InputError for fewer pixels than 1.
+    digit or letter is another one, or none. Raises InputError for fewer pixels than 1, and for as many as images have.
     """
 
     def __init__(self, *, pixels: int = 4, mirror: bool = False) -> None:
@@ -59,6 +59,9 @@ class Shift(Augment):
         self.pixels, self.mirror = pixels, mirror
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.pixels >= min(images.shape[2:]):
+            size = " x ".join(map(str, images.shape[2:]))
+            raise InputError(f"pixels={self.pixels}: must be smaller than the images, which have {size} pixels")
         if self.mirror:
             mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
             images = torch.where(mirrored, images.flip(3), images)

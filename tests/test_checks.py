@@ -146,11 +146,13 @@ def test_torch_compile_needs_a_compiler(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
-def test_compiled_networks_train_as_others_do(configure, tmp_path):
+@pytest.mark.parametrize("penalty", ["none", "[approx_r1,lecam,balanced_consistency]"])
+def test_compiled_networks_train_as_others_do(configure, tmp_path, penalty):
     """Their cost is counted, their checkpoint has the same names, and the weights differ by rounding only."""
     weights, costs = [], []
     for compiled in (False, True):
         words = ["model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[16]", "metrics=none"]
+        words += [f"penalty={penalty}"]
         cfg = configure(*words, "trainer.max_steps=5", f"trainer.compile={compiled}", f"run_dir={tmp_path}/{compiled}")
         train.train(cfg)
         weights.append(load_file(f"{cfg.run_dir}/generator.safetensors"))

@@ -216,3 +216,5 @@ def test_shift_mirrors_half_of_the_images_if_told_to():
     assert (Shift(pixels=1)(images)[:, 0, 0].diff()[:, 2] > 0).all()
     with pytest.raises(InputError, match="pixels=0"):
         Shift(pixels=0)
+    with pytest.raises(InputError, match="pixels=6: must be smaller than the images, which have 6 x 6"):
+        Shift(pixels=6)(images)
