@@ -40,10 +40,12 @@ def test_the_discriminator_has_exactly_the_parameters_of_its_layers(num_classes)
         assert count(projection.Discriminator(**SHAPE, width=width)) == expected
 
 
+@pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize(("z_dim", "chunks"), [(120, [30, 30, 30, 30]), (10, [3, 3, 2, 2])])
-def test_z_is_split_into_a_chunk_for_the_first_layer_and_for_each_block(z_dim, chunks):
+def test_z_is_split_into_a_chunk_for_the_first_layer_and_for_each_block(z_dim, chunks, num_classes):
     """A change of one chunk changes the input of its block and of those after it, and of none before."""
-    generator = biggan.Generator(**SHAPE, z_dim=z_dim, width=8, embedding=4).eval()
+    shape, shared = SHAPE | {"num_classes": num_classes}, 4 if num_classes else 0
+    generator = biggan.Generator(**shape, z_dim=z_dim, width=8, embedding=4).eval()
     assert generator.chunks == chunks
     conditions, inputs = [], []
     for block in generator.blocks:
@@ -51,9 +53,10 @@ def test_z_is_split_into_a_chunk_for_the_first_layer_and_for_each_block(z_dim, c
         block.register_forward_hook(lambda _, given, outputs: conditions.append(given[1]))
     z, labels = torch.randn(2, z_dim), torch.tensor([3, 7])
     generator(z, labels)
-    joined = torch.cat([z[:, : chunks[0]], *(condition[:, 4:] for condition in conditions)], dim=1)
+    joined = torch.cat([z[:, : chunks[0]], *(condition[:, shared:] for condition in conditions)], dim=1)
     assert torch.equal(joined, z)
-    assert all(torch.equal(condition[:, :4], generator.embedding.weight[labels]) for condition in conditions)
+    embedded = generator.embedding.weight[labels] if num_classes else torch.zeros(2, 0)
+    assert all(torch.equal(condition[:, :shared], embedded) for condition in conditions)
     before, start = list(inputs), 0
     for i, size in enumerate(chunks):
         inputs.clear()
