@@ -162,6 +162,6 @@ def test_rows_of_the_traversal_vary_one_part_of_the_code():
 def test_an_evaluation_draws_the_traversal(configure, monkeypatch, tmp_path):
     options = ["trainer.max_steps=2", "trainer.val_check_interval=2", "conditional=false", *FEW_FAKES]
     trained(configure, monkeypatch, "model=infogan_code", *NARROW["infogan_code"], *options)
-    with Image.open(tmp_path / "run" / "samples" / "traversal_000002.png") as picture:
+    with Image.open(tmp_path / "run" / "samples" / "traversal" / "step_000002.png") as picture:
         assert picture.size[1] == 12 * 58 + 2
         assert picture.size[0] > 10 * 58 + 2  # with the names of the rows

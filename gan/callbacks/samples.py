@@ -45,7 +45,7 @@ class SampleGrid(RunCallback):
         """Write and log a PNG with a row for each part of the code of z (columns, z_dim)."""
         rows = pl_module.generator.traverse_code(z.to(pl_module.device))
         labels = labels[:1].expand(len(z) * len(rows)).to(pl_module.device)
-        path = self.folder / f"traversal_{trainer.global_step:06d}.png"
+        path = self.folder / "traversal" / f"step_{trainer.global_step:06d}.png"
         save_grid(pl_module.ema(torch.cat([*rows.values()]), labels).cpu(), path, len(z), [*rows])
         tracking.log_image(trainer.logger, "traversal", path, trainer.global_step)
 

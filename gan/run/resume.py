@@ -112,7 +112,7 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
             "choose another folder with hydra.run.dir (for a multirun, hydra.sweep.dir)"
         )
     compare_settings(recorded, OmegaConf.to_container(cfg), run_dir / CONFIG)
-    for path in [*(run_dir / name for name in left), *run_dir.glob("samples/step_*.png")]:
+    for path in [*(run_dir / name for name in left), *run_dir.glob("samples/**/step_*.png")]:
         path.unlink()
 
 
