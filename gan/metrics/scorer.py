@@ -39,7 +39,7 @@ from gan.system.reuse import Last
 
 FEWEST_IMAGES = 10  # that can be scored
 MOST_SUBSETS, ENOUGH_FAKES = 4, 1000  # most subsets of fakes to score like the floor, and fakes that are enough
-COLLAPSED = 0.25  # share of the diversity of real images below which fakes count as nearly alike
+COPIES, NEARLY_ALIKE = 0.005, 0.25  # shares of the diversity of real images below which fakes count as such
 CLEAR_GAIN = 0.1  # of the way from chance to certainty: the least accuracy of an extractor that knows the classes
 MOST_FEATURES_BY_CLASS = 256  # of an extractor, for FID inside classes: more features take too long for each class
 VERSION = 1  # of the scores' definitions, part of every protocol
@@ -215,10 +215,17 @@ class Scorer:
         scores = [self.compute_scores(select_outputs(fakes, chosen)) for chosen in subsets]
         return {name: sum(values[name] for values in scores) / n_subsets for name in scores[0]}
 
-    def find_collapse(self, scores: dict[str, float]) -> str | None:
-        """Return why the fakes with these scores are collapsed: they are nearly alike; None if they are not."""
+    def find_collapse(self, scores: dict[str, float], before: dict[str, float]) -> str | None:
+        """Return why the fakes with these scores are collapsed, None if they are not.
+
+        They are if they are copies, or nearly alike and not more varied than at the evaluation `before` ({}: none): at
+        the start of training samples are nearly alike, too.
+        """
         fakes, reals = scores["diversity"], self.floor["diversity"]
-        return f"diversity {fakes:.2g}, real images {reals:.2g}" if fakes < COLLAPSED * reals else None
+        is_growing = fakes > before.get("diversity", 0)
+        if fakes >= (COPIES if is_growing else NEARLY_ALIKE) * reals:
+            return None
+        return f"diversity {fakes:.2g}, real images {reals:.2g}"
 
     def describe(self) -> dict[str, Any]:
         """Return what is reported beside the scores: the floor, scores of as many fakes, their number, the protocol."""
