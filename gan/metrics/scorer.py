@@ -48,10 +48,11 @@ MEASURED = Last()  # statistics and floor of the last run of this process withou
 class Scorer:
     """Scores fakes against the real images of one split, the `reference` ("train" or "test").
 
-    `floor` has the scores of `n_floor` images of the other split, as many as there are fakes (all, if fewer): what that
-    many fakes of a perfect generator would reach. `protocol` says how scores are measured, with `n_fakes`, the `z_seed`
-    and whether the `generator` is the "ema" or the "raw" one; only scores of equal protocols may be compared. Without
-    `conditional` there is no conditional accuracy. Statistics of the reals are cached in `cache_dir`.
+    `objectives` are the scores that a run may minimize. `floor` has the scores of `n_floor` images of the other split,
+    as many as there are fakes (all, if fewer): what that many fakes of a perfect generator would reach. `protocol` says
+    how scores are measured, with `n_fakes`, the `z_seed` and whether the `generator` is the "ema" or the "raw" one;
+    only scores of equal protocols may be compared. Without `conditional` there is no conditional accuracy. Statistics
+    of the reals are cached in `cache_dir`.
     Under torch.distributed each process updates with its own batches, and all of them get the scores of all fakes.
     Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
     """
@@ -82,6 +83,7 @@ class Scorer:
         self.extractor, self.conditional, self.num_classes = extractor, conditional, data.shape["num_classes"]
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self.fid_name = name_fid(n_fakes)
+        self.objectives: tuple[str, ...] = (self.fid_name, "kid")
         self.n_floor = min(len(self.others), n_fakes)
         self.floor: dict[str, float] = {}
         self.batches: list[ExtractorOutputs] = []
@@ -105,6 +107,16 @@ class Scorer:
                     "metrics.%s: %d images are too few for a covariance of %d features: %s is biased high, use kid",
                     *(what, n, extractor.num_features, self.fid_name),
                 )
+
+    def list_scores(self) -> list[str]:
+        """Return the names of all scores of a generator, before any is measured."""
+        with torch.inference_mode():
+            _, logits = self.extractor(self.reals.images[:1])
+        names = [self.fid_name, "kid", "precision", "recall", "density", "coverage"]
+        names += [] if logits is None else ["inception_score"]
+        if self.extractor.knows_classes:
+            names += ["conditional_accuracy", "class_distance"] if self.conditional else ["class_distance"]
+        return names
 
     def measure_reals(self, device: torch.device | str = "cpu") -> None:
         """Load the statistics of the reals and the floor from the cache, or compute them on a device and cache them."""
