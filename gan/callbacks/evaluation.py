@@ -26,17 +26,17 @@ log = logging.getLogger(__name__)
 class Evaluation(RunCallback):
     """Scores samples at each validation, and logs the scores and the lowest objective so far, `{objective}_best`.
 
-    `scores` holds the last scores. The objective is FID, by its name for this number of fakes (fid, fid_2k), or kid,
-    and None without a scorer. Each evaluation adds a line to history.jsonl in the run's `folder`, and the best one so
-    far is saved as checkpoints/best.ckpt. A run that is resumed with another objective or protocol starts its search
-    for the best anew. The first evaluation whose samples have collapsed (see the scorer's `find_collapse`) is warned of,
-    and marked in W&B's summary as `collapsed`.
+    `scores` holds the last scores. The objective is one of the scorer's `objectives`, such as FID by its name for this
+    number of fakes (fid, fid_2k), and None without a scorer. Each evaluation adds a line to history.jsonl in the run's
+    `folder`, and the best one so far is saved as checkpoints/best.ckpt. A run that is resumed with another objective or
+    protocol starts its search for the best anew. The first evaluation whose samples have collapsed, see the scorer's
+    `find_collapse`, is warned of, and marked in W&B's summary as `collapsed`.
     Raises InputError for any other objective, and Diverged for samples that are not finite.
     """
 
     def __init__(self, scorer: Scorer | None, *, objective: str | None, folder: Path | None = None) -> None:
         super().__init__()
-        allowed = (scorer.fid_name, "kid") if scorer else (None,)
+        allowed = scorer.objectives if scorer else (None,)
         if objective not in allowed:
             allowed = " or ".join(map(str, allowed))
             raise InputError(f"objective={objective}: this run measures {allowed} (see metrics and metrics.n_fakes)")
