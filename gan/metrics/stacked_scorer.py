@@ -46,6 +46,6 @@ class StackedScorer(ModeScorer):
         At the start of training all samples look like one digit.
         """
         found, known = scores["modes"], self.extractor.num_modes
-        if found >= FEW_MODES * known or found > before.get("modes", 1):
+        if found >= FEW_MODES * known or found > before.get("modes", 0):
             return None
         return f"{found:g} of {known:,} modes"

@@ -103,11 +103,11 @@ def smaller_is_better(score: str) -> bool:
 
 
 def choose_score(runs: list[Run], score: str | None = None) -> str:
-    """Return the score to compare runs by: the one asked for, otherwise their FID or, without one, mode_kl.
+    """Return the score to compare runs by: the one asked for, otherwise their FID, mode_kl or reverse_kl.
 
     Raises InputError for a score that the runs do not have.
     """
     measured = sorted({name for run in runs for name in run.floor})
     if score and score not in measured:
         raise InputError(f"--score {score}: must be one of the scores of these runs: {', '.join(measured)}")
-    return score or next((name for name in measured if name.startswith("fid")), "mode_kl")
+    return score or next(name for name in measured if name.startswith(("fid", "mode_kl", "reverse_kl")))

@@ -98,7 +98,7 @@ def print_files(files: dict[str, list]) -> None:
 def score_label(name: str) -> str:
     """Return a score's name for tables: "FID 2k, best so far" for fid_2k_best."""
     words = name.replace("_best", ", best so far").replace("_", " ").capitalize()
-    return NAMES.get(name) or re.sub(r"\bfid\b", "FID", words, flags=re.IGNORECASE)
+    return NAMES.get(name) or re.sub(r"\b(fid|kid|kl)\b", lambda found: found[0].upper(), words, flags=re.IGNORECASE)
 
 
 def format_parameter(value: Any, form: str = "{:.3g}") -> str:
