@@ -135,9 +135,9 @@ def test_a_generator_of_few_images_is_collapsed(name):
     images, chosen = scorer.reals.images, COLLAPSED[name]
     copies = images[chosen].repeat(1000 // len(chosen), 1, 1, 1)
     scores = scored(scorer, copies, torch.zeros(1000, dtype=torch.long))
-    assert scorer.find_collapse(scores).startswith("diversity 0, real images ")
+    assert scorer.find_collapse(scores, {}).startswith("diversity 0, real images ")
     scores = scored(scorer, images, torch.zeros(1000, dtype=torch.long))
-    assert scorer.find_collapse(scores) is None
+    assert scorer.find_collapse(scores, {}) is None
 
 
 class TestCache:

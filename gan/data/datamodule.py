@@ -20,7 +20,7 @@ from gan.system.signals import ignore_signals
 class Images(Dataset):
     """Images (N, C, H, W) uint8 and labels (N,) int64, in memory or memory-mapped, read one batch at a time.
 
-    `fingerprint` is a hash of the content, if it is known.
+    Points are such images in float32. `fingerprint` is a hash of the content, if it is known.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, *, fingerprint: str | None = None) -> None:
@@ -83,6 +83,7 @@ class ImageData(LightningDataModule):
     Raises InputError for channels other than 1 or 3, for an image_size below 1 and for a fraction outside of (0, 1].
     """
 
+    channel_choices: Sequence[int] = (1, 3)
     classes: Sequence[str] = ()
     summary: str = ""
     latents: Latents
@@ -100,7 +101,7 @@ class ImageData(LightningDataModule):
         fraction: float = 1.0,
     ) -> None:
         super().__init__()
-        if channels not in (1, 3):
+        if channels not in self.channel_choices:
             raise InputError(f"data.channels={channels}: must be 1 (gray) or 3 (RGB)")
         if image_size < 1:
             raise InputError(f"data.image_size={image_size}: must be at least 1")

@@ -16,7 +16,7 @@ def compute_mode_scores(modes: Tensor, real_shares: Tensor) -> dict[str, float]:
       and p those among the reals; 0 is best. Without such a sample it has its largest value, log(1 / min_m p_m), that
       of samples which are all in the rarest mode, so that it is finite.
 
-    Srivastava et al. 2017 (VEEGAN), section 4.1, and Lin et al. 2018 (PacGAN), section 4.1. As in PacGAN's code, a
+    Srivastava et al. 2017 (VEEGAN), section 4, and Lin et al. 2018 (PacGAN), section 4.1. As in PacGAN's code, a
     sample of low quality counts for no mode.
     Raises ValueError for no samples, for an index outside -1 to M - 1, and for shares that are not above 0.
     """

@@ -39,7 +39,7 @@ from gan.system.reuse import Last
 
 FEWEST_IMAGES = 10  # that can be scored
 MOST_SUBSETS, ENOUGH_FAKES = 4, 1000  # most subsets of fakes to score like the floor, and fakes that are enough
-COLLAPSED = 0.25  # share of the diversity of real images below which fakes count as nearly alike
+COPIES, NEARLY_ALIKE = 0.005, 0.25  # shares of the diversity of real images below which fakes count as such
 CLEAR_GAIN = 0.1  # of the way from chance to certainty: the least accuracy of an extractor that knows the classes
 MOST_FEATURES_BY_CLASS = 256  # of an extractor, for FID inside classes: more features take too long for each class
 VERSION = 1  # of the scores' definitions, part of every protocol
@@ -51,12 +51,12 @@ MEASURED = Last()  # statistics and floor of the last run of this process withou
 class Scorer:
     """Scores fakes against the real images of one split, the `reference` ("train" or "test").
 
-    `floor` has the scores of `n_floor` images of the other split, as many as there are fakes (all, if fewer): what that
-    many fakes of a perfect generator would reach. `protocol` says how scores are measured, with `n_fakes`, the `z_seed`
-    and whether the `generator` is the "ema" or the "raw" one; only scores of equal protocols may be compared. Without
-    `conditional` there are no conditional accuracy and no FID inside classes. The latter also needs an extractor of at
-    most 256 features, and at least 10 images of each class among the reals, the fakes and the floor's images.
-    Statistics of the reals are cached in `cache_dir`.
+    `objectives` are the scores that a run may minimize. `floor` has the scores of `n_floor` images of the other split,
+    as many as there are fakes (all, if fewer): what that many fakes of a perfect generator would reach. `protocol` says
+    how scores are measured, with `n_fakes`, the `z_seed` and whether the `generator` is the "ema" or the "raw" one;
+    only scores of equal protocols may be compared. Without `conditional` there are no conditional accuracy and no FID
+    inside classes. The latter also needs an extractor of at most 256 features, and at least 10 images of each class
+    among the reals, the fakes and the floor's images. Statistics of the reals are cached in `cache_dir`.
     Under torch.distributed each process updates with its own batches, and all of them get the scores of all fakes.
     Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
     """
@@ -88,6 +88,7 @@ class Scorer:
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self.fid_name = name_fid(n_fakes)
         self.intra_fid_name = f"intra_{self.fid_name}"
+        self.objectives: tuple[str, ...] = (self.fid_name, "kid")
         self.n_floor = min(len(self.others), n_fakes)
         samples = (self.reals, len(self.reals)), (self.others, self.n_floor), (data.splits["train"], n_fakes)
         is_enough = min(count_rarest(*sample, self.num_classes) for sample in samples) >= FEWEST_IMAGES
@@ -114,6 +115,17 @@ class Scorer:
                     "metrics.%s: %d images are too few for a covariance of %d features: %s is biased high, use kid",
                     *(what, n, extractor.num_features, self.fid_name),
                 )
+
+    def list_scores(self) -> list[str]:
+        """Return the names of all scores of a generator, before any is measured."""
+        with torch.inference_mode():
+            _, logits = self.extractor(self.reals.__getitems__([0])[0])
+        names = [self.fid_name, "kid", "precision", "recall", "density", "coverage", "diversity"]
+        names += [self.intra_fid_name] if self.compares_classes and self.conditional else []
+        names += [] if logits is None else ["inception_score"]
+        if self.extractor.knows_classes:
+            names += ["conditional_accuracy", "class_distance"] if self.conditional else ["class_distance"]
+        return names
 
     def measure_reals(self, device: torch.device | str = "cpu") -> None:
         """Load the statistics of the reals and the floor from the cache, or compute them on a device and cache them."""
@@ -215,10 +227,17 @@ class Scorer:
         scores = [self.compute_scores(select_outputs(fakes, chosen)) for chosen in subsets]
         return {name: sum(values[name] for values in scores) / n_subsets for name in scores[0]}
 
-    def find_collapse(self, scores: dict[str, float]) -> str | None:
-        """Return why the fakes with these scores are collapsed: they are nearly alike; None if they are not."""
+    def find_collapse(self, scores: dict[str, float], before: dict[str, float]) -> str | None:
+        """Return why the fakes with these scores are collapsed, None if they are not.
+
+        They are if they are copies, or nearly alike and not more varied than at the evaluation `before` ({}: none): at
+        the start of training samples are nearly alike, too.
+        """
         fakes, reals = scores["diversity"], self.floor["diversity"]
-        return f"diversity {fakes:.2g}, real images {reals:.2g}" if fakes < COLLAPSED * reals else None
+        is_growing = fakes > before.get("diversity", 0)
+        if fakes >= (COPIES if is_growing else NEARLY_ALIKE) * reals:
+            return None
+        return f"diversity {fakes:.2g}, real images {reals:.2g}"
 
     def describe(self) -> dict[str, Any]:
         """Return what is reported beside the scores: the floor, scores of as many fakes, their number, the protocol."""

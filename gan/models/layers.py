@@ -23,7 +23,7 @@ def factor_image_size(image_size: int) -> tuple[int, int]:
     if n == 0 or not 4 <= start <= 7:
         raise InputError(
             f"data.image_size={image_size}: this model needs 4, 5, 6 or 7 times a power of two, 8 or more "
-            f"(28, 32, 40, 48, 56, 64, 96, 128, ...)"
+            f"(28, 32, 40, 48, 56, 64, 96, 128, ...); model=mlp takes any size, and points"
         )
     return start, n
 

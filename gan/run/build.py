@@ -16,6 +16,7 @@ from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData, Images
 from gan.data.latents import Latents
 from gan.data.pixel_cache import describe_file
+from gan.data.points import require_pixels
 from gan.gan import GAN
 from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
@@ -82,8 +83,11 @@ def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | N
     """Return the Scorer of samples against these images, None for metrics=none; `options` are passed to it."""
     if not cfg.metrics.extractor:
         return None
+    kind = build(cfg.metrics.scorer) if "scorer" in cfg.metrics else Scorer
+    if kind is Scorer:
+        require_pixels(data, "metrics", "use metrics=modes or metrics=none")
     options |= {"reference": cfg.metrics.reference, "n_fakes": cfg.metrics.n_fakes, "cache_dir": cfg.cache_dir}
-    return Scorer(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
+    return kind(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
 
 
 def build_extractor(cfg: DictConfig, data: ImageData) -> Extractor:

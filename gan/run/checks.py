@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from gan.augment import Augment
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import is_unbounded
@@ -35,6 +36,8 @@ def check_gan(
     labels = torch.arange(2) % max(num_classes, 1)
     z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
+    if image_size == 1 and type(gan.augment) is not Augment:
+        raise InputError("augment: changes images of more than one pixel; for points use augment=none")
     if gan.pack > 1:
         require_packs(gan.pack, num_classes, batch_size)
         if gan.has_auxiliary:

@@ -17,6 +17,7 @@ READING = threading.Lock()  # all threads share sys.stderr
 FLAGS = ("diverged", "collapsed")  # shown only if they are true
 NAMES = {
     "kid": "KID",
+    "mode_kl": "Mode KL",
     "reverse_kl": "Reverse KL",
     "inception_score": "Inception Score",
     "seconds": "Training time",
@@ -97,7 +98,7 @@ def print_files(files: dict[str, list]) -> None:
 def score_label(name: str) -> str:
     """Return a score's name for tables: "FID 2k, best so far" for fid_2k_best."""
     words = name.replace("_best", ", best so far").replace("_", " ").capitalize()
-    return NAMES.get(name) or re.sub(r"\bfid\b", "FID", words, flags=re.IGNORECASE)
+    return NAMES.get(name) or re.sub(r"\b(fid|kid|kl)\b", lambda found: found[0].upper(), words, flags=re.IGNORECASE)
 
 
 def format_parameter(value: Any, form: str = "{:.3g}") -> str:
@@ -123,8 +124,8 @@ def format_score(name: str, value: float) -> str:
         return f"{value / 1e9:.3g} GFLOP"
     if name == "seconds":
         return f"{value // 60:.0f} min {value % 60:02.0f} s"
-    if name.endswith("accuracy"):
+    if name.endswith("accuracy") or name == "high_quality":
         return f"{value:.1%}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.2f}" if name.startswith(("fid", "intra_fid", "inception")) else f"{value:.4f}"
+    if isinstance(value, int) or (name == "modes" and value.is_integer()):
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if name.startswith(("fid", "intra_fid", "inception", "modes")) else f"{value:.4f}"

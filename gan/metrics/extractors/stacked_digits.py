@@ -12,9 +12,8 @@ from gan.metrics.extractors.classifier import Classifier
 class StackedDigits:
     """Maps images (N, 3, H, W), uint8 or float in [-1, 1], to their modes (N,), 0 to 999: the digits of their channels.
 
-    The classifier predicts a digit for any channel, so no image is of low quality. `mode_shares` (1000,) are the shares
-    among all stacks of three training digits. Lin et al. 2018 (PacGAN), section 4.2. Raises InputError for other data,
-    and for a classifier of other classes.
+    The classifier predicts a digit for any channel, so no image is of low quality. `mode_shares` (1000,) are those of
+    all stacks of three training digits. Lin et al. 2018 (PacGAN), section 4.2. Raises InputError for other data.
     """
 
     num_features, num_modes, knows_classes = 1, 1000, False
@@ -25,6 +24,9 @@ class StackedDigits:
         self.classifier = Classifier(weights_path=weights_path)
         self.name, self.resize = f"{self.classifier.name} of each channel", self.classifier.resize
         self.sha256 = self.classifier.sha256
+        shares = data.splits["train"].digits.labels.bincount(minlength=10).double()
+        shares = shares / shares.sum()
+        self.mode_shares = torch.einsum("a,b,c->abc", shares, shares, shares).flatten()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the modes (N,) int64; raise ValueError for floats outside of [-1, 1], or not finite."""
