@@ -1,9 +1,12 @@
 """Packing: D judges m samples at once; losses and penalties count packs; what can't be packed is refused."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
 
+import train
 from gan.augment import Augment
 from gan.callbacks.cost import Cost, count_step_flops
 from gan.errors import InputError
@@ -15,7 +18,6 @@ from gan.run.cell import name_cell
 from gan.run.config import prepare_config
 from gan.run.resume import compare_settings
 from tests.helpers import NARROW
-from tests.test_gan import equal, trained
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 0}
 UNLABELED = ["conditional=false", "pack=2"]
@@ -46,6 +48,22 @@ class Fixed(nn.Module):
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.scale * z.view(-1, 2, 2, 2)
+
+
+def trained(configure, monkeypatch, *overrides) -> GAN:
+    """Train by train.py, in an empty folder but for a resume, and return the GAN."""
+    built, initialize = [], GAN.__init__
+    monkeypatch.setattr(GAN, "__init__", lambda self, *a, **k: (built.append(self), initialize(self, *a, **k))[1])
+    cfg = configure("model=dcgan", *NARROW["dcgan"], *overrides)
+    if not cfg.ckpt_path:
+        shutil.rmtree(cfg.run_dir, ignore_errors=True)
+    train.train(cfg)
+    return built[0]
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
 def build_game(pack: int, loss, *penalties, **options) -> GAN:
@@ -133,7 +151,7 @@ def test_what_cannot_be_packed_is_refused(configure, words, message):
 
 @pytest.mark.parametrize("words", [[], ["penalty=[r1,r2]"], ["loss=rpgan", "n_critic=2"], ["augment=ada"]])
 def test_a_packed_run_that_resumes_ends_with_the_weights_of_one_left_alone(configure, monkeypatch, tmp_path, words):
-    options = ["model=dcgan", *UNLABELED, "metrics=none", "data.batch_size=16", *words]
+    options = [*UNLABELED, "metrics=none", "data.batch_size=16", *words]
     alone = trained(configure, monkeypatch, *options, "trainer.max_steps=4")
     trained(configure, monkeypatch, *options, "trainer.max_steps=2")
     last = f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt"
@@ -173,7 +191,7 @@ def test_operations_of_a_step_by_hand(configure, pack, penalty):
 def test_the_cost_before_training_is_the_cost_of_training(configure, monkeypatch, pack):
     costs, end = [], Cost.on_train_batch_end
     monkeypatch.setattr(Cost, "on_train_batch_end", lambda self, *a: end(self, *a) or costs.append(self.run.cost))
-    words = ["model=dcgan", "data.batch_size=16", "metrics=none", "conditional=false", "penalty=r1", f"pack={pack}"]
+    words = ["data.batch_size=16", "metrics=none", "conditional=false", "penalty=r1", f"pack={pack}"]
     gan = trained(configure, monkeypatch, *words, "trainer.max_steps=1")
     assert costs[-1]["flops_per_step"] == count_step_flops(gan, batch_size=16, mixed=False, **SHAPE)
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+import wandb
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import FloatDistribution
@@ -276,6 +277,27 @@ def test_a_search_over_seeds_killed_at_random_is_whole_and_its_winner_is_confirm
         config = yaml.safe_load(path.read_text())
         assert config["callbacks"]["search"]["trial"] in means
         assert config["optimizer"]["lr"] == search.trials[config["callbacks"]["search"]["trial"]].params["optimizer.lr"]
+
+
+@pytest.mark.slow
+def test_in_wandb_all_runs_of_a_setting_are_one_group_and_name_its_trial(stub, tmp_path):
+    folder = tmp_path / "study"
+    words = ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_seeds=2", "hydra.sweeper.confirm=1"]
+    words += ["hydra.sweeper.confirm_seeds=2", "logger=wandb", "logger.project=test-seeds"]
+    process = start(folder, *words, "trainer.max_steps=2", "trainer.val_check_interval=1")
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text
+    groups, seeds = {}, {}
+    for run in wandb.Api().runs("test-seeds"):
+        trial = run.config["callbacks"]["search"]["trial"]
+        groups.setdefault(trial, set()).add(run.group)
+        seeds.setdefault(trial, []).append(run.config["seed"])
+    confirmed = yaml.safe_load((folder / "optimization_results.yaml").read_text())["confirmed"][0]["trial"]
+    assert {trial: sorted(of_trial) for trial, of_trial in seeds.items()} == {
+        trial: [0, 1, 2, 3] if trial == confirmed else [0, 1] for trial in (0, 1)
+    }
+    assert [len(names) for names in groups.values()] == [1, 1]
+    assert groups[0] != groups[1]
 
 
 def test_a_study_over_other_seeds_is_another_study(tmp_path):
