@@ -212,6 +212,14 @@ def log_image(logger: Logger | None, key: str, path: Path, step: int) -> None:
         logger.log_image(key, [str(path)], step=step)
 
 
+@skip_without_server("the animation of samples is")
+def log_animation(logger: Logger | None, key: str, path: Path) -> None:
+    """Log an animated GIF under a key."""
+    import wandb
+
+    logger.experiment.log({key: wandb.Video(str(path), format="gif")})
+
+
 @skip_without_server("the table of samples is")
 def log_image_table(logger: Logger | None, key: str, of: str, rows: list[tuple[Any, Tensor]]) -> None:
     """Log a table of images (3, H, W) in [0, 1], one per row; `of` heads the column of their names."""

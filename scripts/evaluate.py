@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from gan.data.datamodule import ImageData
 from gan.data.latents import Latents
 from gan.data.pixels import save_grid, to_float
+from gan.data.points import require_pixels
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.extractors.fitting import fit_classifier, measure_accuracy
 from gan.metrics.memorization import estimate_copying, find_nearest
@@ -44,7 +45,8 @@ def load_config(run: Path, metrics: str | None, overrides: list[str]) -> DictCon
         raise InputError(f"--run {run}: has no {CONFIG}; give the folder of a run")
     cfg = load_plain(path)
     if metrics:
-        cfg.metrics = OmegaConf.load(METRICS / f"{metrics}.yaml")
+        chosen = OmegaConf.load(METRICS / f"{metrics}.yaml")
+        cfg.metrics = chosen.get("metrics", chosen)  # of a file that sets an objective, too
     for override in overrides:
         name, _, value = override.partition("=")
         if OmegaConf.select(cfg, name, default=...) is ...:
@@ -119,6 +121,8 @@ def evaluate_run(arguments: argparse.Namespace) -> dict:
     generator = load_generator(run, checkpoint, raw=arguments.raw)
     cfg.metrics.n_fakes, z_seed = arguments.fakes or cfg.metrics.n_fakes, arguments.z_seed
     data = build_data(cfg)
+    if arguments.neighbors:
+        require_pixels(data, "--neighbors", "leave it out")
     scorer = build_scorer(cfg, data, z_seed=z_seed, generator="raw" if arguments.raw else "ema")
     found = {"checkpoint": checkpoint.stem, "step": generator.step}
     found["scores"] = scorer.score(generator.network, data.latents.build_loader(z_seed), device)

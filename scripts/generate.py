@@ -54,10 +54,16 @@ def choose_latents(
 
 
 def generate_images(generator: nn.Module, z: Tensor, labels: Tensor) -> Iterator[Tensor]:
-    """Yield the images of z (N, z_dim) and labels (N,) in batches (n, C, H, W) in [-1, 1], n at most BATCH."""
+    """Yield the images of z (N, z_dim) and labels (N,) in batches (n, C, H, W) in [-1, 1], n at most BATCH.
+
+    Raises InputError for a generator of points.
+    """
     batches = [*zip(z.split(BATCH), labels.split(BATCH), strict=True)]
     for batch in track(batches, "generating", transient=True, disable=not sys.stdout.isatty()):
-        yield generator(*batch)
+        images = generator(*batch)
+        if images.shape[1] not in (1, 3):
+            raise InputError("--run: its generator draws points, not images; the pictures of them are in its samples/")
+        yield images
 
 
 def write_files(batches: Iterator[Tensor], folder: Path, count: int) -> None:

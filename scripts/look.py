@@ -15,9 +15,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
+from gan.callbacks.scatter import draw_over_modes
 from gan.data.datamodule import ImageData
 from gan.data.folder import Folder
 from gan.data.pixels import save_grid, to_float
+from gan.data.points import Points
 from gan.errors import InputError, exit_in_one_line
 from gan.metrics.real_statistics import choose_evenly
 from gan.metrics.scorer import FEWEST_IMAGES
@@ -25,7 +27,7 @@ from gan.run.build import build_data
 from gan.system.console import plain_console, quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-COLUMNS, MOST_CLASSES = 10, 20  # of the picture
+COLUMNS, MOST_CLASSES, MOST_POINTS = 10, 20, 2500  # of the picture
 FEW_IMAGES, FEW_OF_A_CLASS, UNEVEN = (
     1000,
     50,
@@ -83,7 +85,11 @@ def count_duplicates(data: ImageData) -> int:
 
 def draw_picture(data: ImageData, path: Path) -> None:
     """Write a picture of training images, one row per class."""
-    train, names = data.splits["train"], list(data.classes) if len(data.classes) > 1 else []
+    train = data.splits["train"]
+    if isinstance(data, Points):
+        draw_over_modes(data, train.images[:MOST_POINTS], "training data").save(path)
+        return
+    names = list(data.classes) if len(data.classes) > 1 else []
     rows = []
     for label in choose_evenly(len(names), MOST_CLASSES).tolist() if names else []:
         chosen = (train.labels == label).nonzero().flatten()

@@ -14,7 +14,7 @@ each_recipe = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 @each_recipe
 def test_the_header_cites_a_source_or_a_measurement_its_protocol_and_its_cost(path):
     header = "".join(re.findall(r"^# .*\n", path.read_text(), re.M))
-    assert re.search(r"FID \d|FID is \d", header)
+    assert re.search(r"FID \d|FID is \d|\d modes", header)
     assert re.search(r"et al\. 20\d\d|Koyama 2018|Measured: ", header)
     assert "# Protocol: " in header
     assert re.search(r"hour|min|2 CPU cores", header)

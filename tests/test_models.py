@@ -8,7 +8,7 @@ from torch import nn
 
 from gan.errors import InputError
 from gan.models import acgan, assignment, biggan, dcgan, infogan, projection, r3gan, reacgan, resnet, resnet_gp, sngan
-from gan.models.layers import ConditionalBatchNorm2d, LabelPlaneConv2d, LogitLayer
+from gan.models.layers import ConditionalBatchNorm2d, LabelPlaneConv2d, LogitLayer, MinibatchStd
 from gan.models.networks import AuxiliaryDiscriminator
 from tests.helpers import NEED_CLASSES, NETWORKS, ROOT, each_model
 
@@ -152,6 +152,44 @@ def test_a_forward_takes_one_step_of_the_power_iteration(model):
 def test_the_generator_is_not_spectrally_normalized():
     generator, _ = build("projection")
     assert not any(nn.utils.parametrize.is_parametrized(module) for module in generator.modules())
+
+
+@pytest.mark.parametrize(("n", "size"), [(8, 4), (4, 4), (6, 3), (7, 1), (2, 2), (10, 2)])
+def test_minibatch_std_is_the_mean_deviation_within_groups(n, size):
+    """Sample i is in a group with the samples whose number differs by multiples of N / size."""
+    x = torch.randn(n, 3, 2, 5)
+    out = MinibatchStd()(x)
+    assert torch.equal(out[:, :3], x)
+    for i in range(n):
+        deviation = x[i % (n // size) :: n // size].double().std(0, correction=0)
+        torch.testing.assert_close(
+            out[i, 3].double(), deviation.square().add(1e-8).sqrt().mean().expand(2, 5), rtol=1e-5, atol=1e-7
+        )
+
+
+def test_minibatch_std_by_hand_and_differentiably_where_all_samples_are_equal():
+    x = torch.tensor([1.0, 3.0, 1.0, 5.0]).view(4, 1, 1, 1)
+    expected = ((1.5**2 * 2 + 0.5**2 + 2.5**2) / 4 + 1e-8) ** 0.5
+    assert MinibatchStd()(x)[:, 1].flatten().tolist() == pytest.approx([expected] * 4)
+    equal = torch.ones(4, 1, 2, 2, requires_grad=True)
+    out = MinibatchStd()(equal)
+    assert out[:, 1].flatten().tolist() == pytest.approx([1e-4] * 16)
+    assert torch.isfinite(torch.autograd.grad(out.sum(), equal)[0]).all()
+
+
+@pytest.mark.parametrize("model", ["dcgan", "sngan", "projection", "resnet_gp"])
+def test_minibatch_std_adds_its_channel_to_one_layer(model):
+    *_, module, options = NETWORKS[model]
+    shape = {"channels": 1, "image_size": 28, "num_classes": 10, **options}
+    off, on = (module.Discriminator(**shape, minibatch_std=chosen) for chosen in (False, True))
+    assert module.Discriminator(**shape).state_dict().keys() == off.state_dict().keys()
+    added = sum(p.numel() for p in on.parameters()) - sum(p.numel() for p in off.parameters())
+    # dcgan: 7x7 more inputs of the dense layer; resnets: a channel of the last block's 3x3, and a 1x1 shortcut
+    assert added == (7 * 7 if model == "dcgan" else 9 * 8 + (8 + 1) * 8 + 8)
+    images, labels = torch.randn(4, 1, 28, 28), torch.zeros(4, dtype=torch.long)
+    others = images * torch.tensor([1, 9, 9, 9]).view(4, 1, 1, 1)
+    for network, mixes in ((off.eval(), False), (on.eval(), True)):
+        assert torch.allclose(network(images, labels)[0], network(others, labels)[0]) != mixes
 
 
 def test_projection_is_the_inner_product_with_sum_pooled_features():

@@ -79,11 +79,12 @@ class TestFiles:
         sizes = [len(parameter["values"]) for parameter in sweep["parameters"].values() if "values" in parameter]
         assert f"{sweep.get('run_cap', math.prod(sizes))} runs" in header
 
-    def test_it_minimises_fid_in_the_suites_project(self, path):
+    def test_it_minimises_the_objective_of_its_data_in_the_suites_project(self, path):
         sweep = read(path)
         assert sweep["project"] == "gan-sweeps"
         assert sweep["metric"]["goal"] == "minimize"
-        assert sweep["metric"]["name"] == ("fid" if "early_terminate" in sweep else "fid_best")
+        objective = "mode_kl" if path.stem == "collapse" else "fid"
+        assert sweep["metric"]["name"] == (objective if "early_terminate" in sweep else f"{objective}_best")
 
     def test_its_multirun_parses_and_starts_as_it_stands(self, path):
         words = translate_sweep(path.stem, read(path))

@@ -83,15 +83,16 @@ def count_step_flops(
 ) -> int:
     """Return the operations of one step in one process, counted before training, which they do not change.
 
-    They are what `Cost` counts during training, with lazy penalties as their mean over all steps. Two and four images
-    are enough: the number of operations is linear in that of the images.
+    They are what `Cost` counts during training, with lazy penalties as their mean over all steps. Two and four packs of
+    images are enough: the number of operations is linear in that of the images.
     """
     counts = {}
-    for n in (2, 4):
+    for n in (2 * gan.pack, 4 * gan.pack):
         images, labels = torch.rand(n, channels, image_size, image_size), torch.arange(n) % max(num_classes, 1)
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             counts[n] = count_batch(copy.deepcopy(gan), images, labels)
-    return round(counts[2] + (batch_size - 2) * (counts[4] - counts[2]) / 2)
+    (n, fewer), (_, more) = counts.items()
+    return round(fewer + (batch_size - n) * (more - fewer) / n)
 
 
 def count_batch(gan: GAN, real: Tensor, labels: Tensor) -> float:

@@ -10,12 +10,13 @@ from torch import Tensor
 from gan import tracking
 from gan.callbacks.run_state import RunCallback
 from gan.data.pixels import draw_grid, save_grid
+from gan.data.points import Points
 from gan.metrics.real_statistics import choose_evenly
 from gan.models.networks import CodedGenerator
 
 
 class SampleGrid(RunCallback):
-    """Writes a PNG of samples to `folder` at each evaluation, one row per class, and logs it.
+    """Writes a PNG of sample images to `folder` at each evaluation, one row per class, and logs it.
 
     The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
     generator fills ten rows. The run's `pictures` are the last rows, by class. A generator with a latent code gets a
@@ -27,7 +28,7 @@ class SampleGrid(RunCallback):
         self.folder, self.conditional, self.columns, self.rows = Path(folder), conditional, columns, rows
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if isinstance(trainer.datamodule, Points) or not trainer.is_global_zero:
             return
         names, z, labels = self.choose(trainer.datamodule.classes, *trainer.datamodule.latents.draw())
         samples = pl_module.ema(z.to(pl_module.device), labels.to(pl_module.device)).cpu()

@@ -16,7 +16,7 @@ from gan.run.untrusted import require_parameter
 RUNS = 50  # of a search without a run_cap
 SAMPLERS = {"random": "random", "bayes": "tpe"}
 COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's own, of a file without one
-METRIC = re.compile(r"(fid|fid_\d+k?|kid)(_best)?")  # what train.py can return
+METRIC = re.compile(r"(fid|fid_\d+k?|kid|mode_kl|reverse_kl)(_best)?")  # what train.py can return
 
 
 def quote_parameters(fixed: list[str], given: dict[str, Any]) -> list[str]:
@@ -123,7 +123,8 @@ def read_objective(sweep: dict[str, Any]) -> str | None:
     name, goal = str(metric.get("name", "fid")), metric.get("goal", "minimize")
     if not METRIC.fullmatch(name):
         raise InputError(
-            f"metric.name={name}: a search without a server minimizes fid (fid_2k, ...) or kid, or their _best"
+            f"metric.name={name}: a search without a server minimizes fid (fid_2k, ...), kid, mode_kl or reverse_kl, "
+            "or their _best"
         )
     if goal != "minimize":
         raise InputError(f"metric.goal={goal}: {name} is a distance, better where it is smaller; use goal: minimize")

@@ -16,11 +16,19 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, *, channels: int, image_size: int, num_classes: int, width: int = 128, attention: int | None = None
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        width: int = 128,
+        attention: int | None = None,
+        minibatch_std: bool = False,
     ) -> None:
         super().__init__()
         require_classes("projection", num_classes, "projection")
-        self.blocks = build_trunk(channels, 0, width, image_size, attention)  # labels enter at the end only
+        # no classes: labels enter at the end only
+        self.blocks = build_trunk(channels, 0, width, image_size, attention, minibatch_std=minibatch_std)
         self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
         self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from gan.models.attention import SelfAttention, require_attention_size
-from gan.models.layers import ConditionalBatchNorm2d, LabeledSequential, LabelPlaneConv2d, factor_image_size
+from gan.models.layers import (
+    ConditionalBatchNorm2d,
+    LabeledSequential,
+    LabelPlaneConv2d,
+    MinibatchStd,
+    factor_image_size,
+)
 
 
 class GeneratorBlock(nn.Module):
@@ -122,13 +128,20 @@ def build_generator_blocks(
 
 
 def build_trunk(
-    channels: int, num_classes: int, width: int, image_size: int, attention: int | None = None
+    channels: int,
+    num_classes: int,
+    width: int,
+    image_size: int,
+    attention: int | None = None,
+    *,
+    minibatch_std: bool = False,
 ) -> LabeledSequential:
     """Return a discriminator's blocks, (N, channels, H, W) to (N, width, h, w): some halve the size, then two keep it.
 
     There is no ReLU after the last. Images of 32 px are halved twice, as in the papers; larger ones until h = w <= 8,
     so that features cover as large a part of the image: three times at 64 px, four times at 128 px. Self-attention
-    follows the first block whose maps have the size `attention`. Raises InputError if none has.
+    follows the first block whose maps have the size `attention`. Raises InputError if none has. With `minibatch_std`
+    the last block gets a channel more, see `MinibatchStd`.
     """
     halvings = 2
     while image_size / 2**halvings > 8:
@@ -137,10 +150,12 @@ def build_trunk(
         InputBlock(channels, num_classes, width),
         *(DiscriminatorBlock(width, width, down=True) for _ in range(halvings - 1)),
         DiscriminatorBlock(width, width),
-        DiscriminatorBlock(width, width),
+        DiscriminatorBlock(width + minibatch_std, width),
     ]
     sizes = [image_size // 2 ** min(i + 1, halvings) for i in range(len(blocks))]
     require_attention_size("discriminator", attention, sizes)
+    if minibatch_std:
+        blocks[-1] = nn.Sequential(MinibatchStd(), blocks[-1])
     if attention is not None:
         blocks.insert(sizes.index(attention) + 1, SelfAttention(width))
     return LabeledSequential(*blocks)

@@ -16,6 +16,7 @@ from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData, Images
 from gan.data.latents import Latents
 from gan.data.pixel_cache import describe_file
+from gan.data.points import require_pixels
 from gan.gan import GAN
 from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
@@ -44,7 +45,7 @@ def build_data(cfg: DictConfig) -> ImageData:
 
 def load_images(data: ImageData) -> tuple[dict[str, Images], Sequence[str], str]:
     """Return splits, names of classes and summary of a config's images."""
-    return data.load(), data.classes, data.summary
+    return data.load_splits(), data.classes, data.summary
 
 
 def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
@@ -54,7 +55,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
     """
     gan = GAN(
         build(cfg.model.generator, **shape),
-        build(cfg.model.discriminator, **shape),
+        build(cfg.model.discriminator, **shape | {"channels": cfg.pack * shape["channels"]}),
         loss=build(cfg.loss),
         penalties=build(cfg.penalty).values(),
         augment=build(cfg.augment),
@@ -62,11 +63,13 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         schedule=build_function(cfg.schedule),
         prior=build_function(cfg.prior),
         n_critic=cfg.n_critic,
+        pack=cfg.pack,
         fresh_fakes=cfg.fresh_fakes,
         ema_half_life_steps=cfg.ema_half_life_steps,
         ema_ramp_up=cfg.ema_ramp_up,
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
+        top_k=cfg.top_k,
     )
     check_gan(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     if cfg.trainer.get("compile"):
@@ -80,8 +83,11 @@ def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | N
     """Return the Scorer of samples against these images, None for metrics=none; `options` are passed to it."""
     if not cfg.metrics.extractor:
         return None
+    kind = build(cfg.metrics.scorer) if "scorer" in cfg.metrics else Scorer
+    if kind is Scorer:
+        require_pixels(data, "metrics", "use metrics=modes or metrics=none")
     options |= {"reference": cfg.metrics.reference, "n_fakes": cfg.metrics.n_fakes, "cache_dir": cfg.cache_dir}
-    return Scorer(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
+    return kind(build_extractor(cfg, data), data, conditional=network_shape(cfg, data)["num_classes"] > 0, **options)
 
 
 def build_extractor(cfg: DictConfig, data: ImageData) -> Extractor:

@@ -20,7 +20,14 @@ INCIDENTAL = {
     *("trainer.accelerator", "trainer.default_root_dir", "trainer.log_every_n_steps", "trainer.enable_model_summary"),
     *("trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly", "trainer.deterministic"),
     *("trainer.benchmark", "callbacks.progress", "callbacks.cost", "callbacks.throughput", "callbacks.interruption"),
-    *("callbacks.guard", "callbacks.samples", "callbacks.checkpoint", "callbacks.best", "callbacks.last"),
+    *(
+        "callbacks.guard",
+        "callbacks.samples",
+        "callbacks.scatter",
+        "callbacks.checkpoint",
+        "callbacks.best",
+        "callbacks.last",
+    ),
     *("callbacks.threads", "callbacks.search"),
     # keys that act only through others, which interpolate them
     *(
@@ -34,13 +41,15 @@ INCIDENTAL = {
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
-LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
-
-NEUTRAL = {  # values with which a run does what runs did before these settings; a cell leaves them out
-    **dict.fromkeys(BUDGETS),
+NEUTRAL = {  # values that change nothing, of keys that earlier runs lack
+    "pack": 1,
+    "data.fraction": 1.0,
+    "top_k": None,
     "model.generator.attention": None,
     "model.discriminator.attention": None,
+    "model.discriminator.minibatch_std": False,
 }
+LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
 WORDS = {  # settings that a name spells out, besides the penalties
@@ -48,7 +57,9 @@ WORDS = {  # settings that a name spells out, besides the penalties
     "optimizer.generator.lr": "g_lr",
     "optimizer.discriminator.lr": "d_lr",
     "n_critic": "n_critic",
+    "pack": "pack",
     "data.batch_size": "batch_size",
+    "data.fraction": "fraction",
     "trainer.max_epochs": "epochs",
     "trainer.max_steps": "steps",
     "budget.images": "images",
@@ -63,7 +74,7 @@ def name_cell(config: Mapping[str, Any]) -> str:
     as `choices.cell`.
     """
     chosen = [str(config["choices"].get(name, "")) for name in CHOICES]
-    setting = select_setting(config)
+    setting = {name: value for name, value in select_setting(config).items() if not is_neutral(name, value)}
     digest = hashlib.sha256(json.dumps([chosen, unify_numbers(setting)], sort_keys=True, default=str).encode())
     head = "-".join([*chosen, *describe_setting(setting)])
     return f"{make_safe_name(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
@@ -71,8 +82,8 @@ def name_cell(config: Mapping[str, Any]) -> str:
 
 def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
-    setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
-    setting = {name: value for name, value in setting.items() if name not in NEUTRAL or value != NEUTRAL[name]}
+    setting = {name: value for name, value in (NEUTRAL | flatten(config)).items() if not is_incidental(name)}
+    setting = {name: value for name, value in setting.items() if name not in BUDGETS or value is not None}
     if setting.keys() & {*BUDGETS}:
         setting = remove_length(setting)
     for name in FILES:
@@ -103,6 +114,11 @@ def is_incidental(name: str) -> bool:
     """Return whether a dotted key, or a group above it, changes neither training nor scores."""
     above = name.split(".")
     return any(".".join(above[: i + 1]) in INCIDENTAL for i in range(len(above)))
+
+
+def is_neutral(name: str, value: Any) -> bool:
+    """Return whether a dotted key has the value with which a run is one of those before the key."""
+    return name in NEUTRAL and value == NEUTRAL[name]
 
 
 def describe_setting(setting: dict[str, Any]) -> list[str]:

@@ -14,9 +14,11 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from gan.augment import Augment
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import is_unbounded
+from gan.penalties import get_trait
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
@@ -34,16 +36,29 @@ def check_gan(
     labels = torch.arange(2) % max(num_classes, 1)
     z = torch.linspace(-1, 1, 2 * gan.generator.z_dim).view(2, -1)
     require_images(gan.generator, z, labels, (channels, image_size, image_size))
-    images = torch.zeros(2, channels, image_size, image_size)
+    if image_size == 1 and type(gan.augment) is not Augment:
+        raise InputError("augment: changes images of more than one pixel; for points use augment=none")
+    if gan.pack > 1:
+        require_packs(gan.pack, num_classes, batch_size)
+        if gan.has_auxiliary:
+            raise InputError(
+                f"pack={gan.pack}: this model's discriminator has a further task for single images; use pack=1"
+            )
+    images = torch.zeros(2, gan.pack * channels, image_size, image_size)
     require_logits(gan.discriminator, images, labels)
     if mixed:
         warn_of_rounded_logits(gan.discriminator, images, labels)
-    if batch_size == 1:
+    if batch_size == gan.pack:
         require_no_batch_statistics(gan)
-    if gan.penalties:
+    if has_penalty(gan, "per_sample"):
         require_per_sample_gradients(gan.discriminator)
-    elif is_unbounded(gan.loss) and gan.weight_clip is None:
-        require_spectral_norm(gan.discriminator)
+    if is_unbounded(gan.loss) and gan.weight_clip is None and not has_penalty(gan, "bounds_discriminator"):
+        require_spectral_norm(gan.discriminator, "penalty" if gan.penalties else "penalty=none")
+
+
+def has_penalty(gan: GAN, trait: str) -> bool:
+    """Return whether any of the penalties has a trait, see `gan.penalties.Penalty`."""
+    return any(get_trait(penalty, trait) for penalty, _ in gan.penalties)
 
 
 def refuse_nested_multirun(trainer: Trainer) -> None:
@@ -64,8 +79,8 @@ def refuse_nested_multirun(trainer: Trainer) -> None:
 def require_compilable(gan: GAN) -> None:
     """Raise InputError for a GAN that torch.compile can't train, and without the compiler that it needs on a CPU."""
     problem = None
-    if gan.penalties:
-        problem = "torch.compile can't differentiate twice, as penalties do; use penalty=none"
+    if has_penalty(gan, "differentiates_twice"):
+        problem = "torch.compile can't differentiate twice, as penalties do; use penalty=none, or approx_r1 for r1"
     elif any(is_parametrized(module) for module in gan.discriminator.modules()):
         problem = "torch.compile fails with spectral norm, which changes at each forward pass; use another norm"
     elif not torch.cuda.is_available() and not shutil.which(os.environ.get("CXX", "g++")):
@@ -83,13 +98,23 @@ def require_steps(trainer: Trainer) -> None:
         )
 
 
+def require_packs(pack: int, num_classes: int, batch_size: int | None) -> None:
+    """Raise InputError for packs of labeled images, and for a batch that is not a whole number of packs."""
+    if num_classes:
+        raise InputError(f"pack={pack}: the images of a pack would need one label; add conditional=false")
+    if batch_size is not None and (batch_size < pack or batch_size % pack):
+        raise InputError(f"pack={pack}: data.batch_size={batch_size} must be a multiple of it")
+
+
 def require_no_batch_statistics(gan: GAN) -> None:
-    """Raise InputError if a network has batch norm, which needs more than one sample in a batch."""
-    for player in ("generator", "discriminator"):
+    """Raise InputError if a network that sees one sample or pack at a time has batch norm, which needs more."""
+    for player in ("generator", "discriminator") if gan.pack == 1 else ("discriminator",):
         for name, module in getattr(gan, player).named_modules():
             if isinstance(module, BATCH_NORMS):
+                least = f"{2 * gan.pack} images" + (f", two packs of pack={gan.pack}" if gan.pack > 1 else "")
                 raise InputError(
-                    f"data.batch_size=1: batch norm (model.{player}, layer {name!r}) needs batches of at least 2 images"
+                    f"data.batch_size={gan.pack}: batch norm (model.{player}, layer {name!r}) needs batches of at "
+                    f"least {least}"
                 )
 
 
@@ -106,12 +131,15 @@ def require_per_sample_gradients(discriminator: nn.Module) -> None:
             )
 
 
-def require_spectral_norm(discriminator: nn.Module) -> None:
-    """Raise InputError if D has no spectral norm: without any bound on D, the Wasserstein loss has no minimum."""
+def require_spectral_norm(discriminator: nn.Module, choice: str) -> None:
+    """Raise InputError if D has no spectral norm: without any bound on D, the Wasserstein loss has no minimum.
+
+    `choice` names the penalty's setting.
+    """
     if not any(is_parametrized(module) for module in discriminator.modules()):
         raise InputError(
-            "penalty=none: a Wasserstein loss needs a discriminator with bounded slope; use a penalty, weight_clip, or "
-            "spectral norm (discriminator_norm=spectral, model=sngan, model=projection)"
+            f"{choice}: a Wasserstein loss needs a discriminator with bounded slope; use a penalty on its gradient, "
+            "weight_clip, or spectral norm (discriminator_norm=spectral, model=sngan, model=projection)"
         )
 
 

@@ -1,13 +1,10 @@
 """The values that a run can return to a sweeper, known before it trains."""
 
-import torch
-
 from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError
 
 FACTS = ("images_seen", "generator_steps", "seconds", "diverged")
 COST = ("generator_parameters", "discriminator_parameters", "flops_per_step")
-SCORES = ("kid", "precision", "recall", "density", "coverage")
 
 
 def require_measured(name: str, evaluation: Evaluation) -> None:
@@ -19,14 +16,6 @@ def require_measured(name: str, evaluation: Evaluation) -> None:
 
 def list_measured(evaluation: Evaluation) -> list[str]:
     """Return the names of all values that a run measures, scores first."""
-    scorer = evaluation.scorer
-    if not scorer:
+    if not evaluation.scorer:
         return [*COST, *FACTS]
-    names = [scorer.fid_name, *SCORES]
-    with torch.inference_mode():
-        _, logits = scorer.extractor(scorer.reals.images[:1])
-    if logits is not None:
-        names.append("inception_score")
-    if scorer.extractor.knows_classes:
-        names += ["conditional_accuracy", "class_distance"] if scorer.conditional else ["class_distance"]
-    return [*names, f"{evaluation.objective}_best", *COST, *FACTS]
+    return [*evaluation.scorer.list_scores(), f"{evaluation.objective}_best", *COST, *FACTS]

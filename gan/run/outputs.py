@@ -57,6 +57,7 @@ def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path
         "generator_steps": trainer.global_step,
         "seconds": evaluation.run.seconds,
         "diverged": evaluation.run.diverged,
+        "collapsed": evaluation.run.collapsed,
     }
     run = {"scores": evaluation.scores | evaluation.run.cost | facts}
     if scorer:
@@ -75,6 +76,9 @@ def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: E
     write_whole(run_dir / METRICS, json.dumps(run, indent=2) + "\n")
     stamp = {PROTOCOL_ID: hash_protocol(scorer.protocol)} if scorer else {}
     tracking.log_summary(trainer.logger, run["scores"] | stamp | {name: run[name] for name in run if name != "scores"})
+    animations = sorted((run_dir / "samples").glob("*.gif"))
+    for animation in animations:
+        tracking.log_animation(trainer.logger, "training", animation)
     tracking.log_image_table(trainer.logger, "samples_by_class", "class", list(evaluation.run.pictures.items()))
     files = [generator, generator.with_suffix(".yaml"), run_dir / CONFIG]
     metadata = {"protocol": run.get("protocol")} | stamp
@@ -83,7 +87,7 @@ def write_outputs(run: dict[str, Any], trainer: Trainer, gan: GAN, evaluation: E
         return
     print_scores(run)
     samples = sorted((run_dir / "samples").glob("*.png"))[-1:]
-    files = {"samples": samples, "checkpoint": [run_dir / LAST], "generator": [generator]}
+    files = {"samples": samples, "animation": animations, "checkpoint": [run_dir / LAST], "generator": [generator]}
     print_files(files | {"W&B": tracking.list_locations(trainer.logger)})
 
 

@@ -22,7 +22,8 @@ CHANGES = "changed_at_step"  # in a run's config: by step, the settings that wer
 FREE = ("budget", "trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES, CODE)
-UNRECORDED = NEUTRAL | {"fresh_fakes": True}  # what runs did before these settings
+# what runs did before these settings
+UNRECORDED = {"fresh_fakes": True, "budget.images": None, "budget.flops": None, **NEUTRAL}
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
 MOST_NAMED = 3  # settings in an error
 
