@@ -96,14 +96,13 @@ class Evaluation(RunCallback):
 
     def warn_of_collapse(self, trainer: Trainer, before: dict[str, float]) -> None:
         """Warn once in a run if its samples have collapsed; `before` are the scores of the evaluation before."""
-        reason = self.scorer.find_collapse(self.scores, before)
-        if not reason or self.run.collapsed:
+        if self.run.collapsed or not trainer.is_global_zero:  # the first process has the floor, and saves the state
             return
-        self.run.collapsed = True
-        if trainer.is_global_zero:
+        if reason := self.scorer.find_collapse(self.scores, before):
+            self.run.collapsed = True
             step = f"{trainer.global_step:,}"
             log.warning("mode collapse: the samples at step %s have little variety: %s", step, reason)
-        tracking.log_summary(trainer.logger, {"collapsed": True})
+            tracking.log_summary(trainer.logger, {"collapsed": True})
 
     def record_divergence(self, reason: str) -> None:
         """Set the run's objective to inf."""
