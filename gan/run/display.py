@@ -17,6 +17,7 @@ READING = threading.Lock()  # all threads share sys.stderr
 NAMES = {
     "kid": "KID",
     "mode_kl": "Mode KL",
+    "mode_kl_best": "Mode KL, best so far",
     "reverse_kl": "Reverse KL",
     "inception_score": "Inception Score",
     "seconds": "Training time",
