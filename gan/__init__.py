@@ -15,8 +15,12 @@ def count_recipe_images() -> int | None:
 
 # A budget in epochs replaces the default budget in steps: ${steps_unless:${.max_epochs},5000}
 OmegaConf.register_resolver("steps_unless", lambda epochs, steps: -1 if epochs > 0 else steps, replace=True)
-# A value that depends on whether a config group has any parts: ${if_any:${penalty},layer,batch}
-OmegaConf.register_resolver("if_any", lambda parts, value, otherwise: value if parts else otherwise, replace=True)
+# A value that depends on whether a config group has any parts beside some: ${if_any:${penalty},layer,batch,[lecam]}
+OmegaConf.register_resolver(
+    "if_any",
+    lambda parts, value, otherwise, beside=(): value if {*(parts or ())} - {*beside} else otherwise,
+    replace=True,
+)
 # The images that the discriminator sees by the chosen recipe's own settings: ${recipe_images:}
 OmegaConf.register_resolver("recipe_images", count_recipe_images, replace=True)
 

@@ -5,7 +5,7 @@ of the result may be outside [-1, 1].
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,29 @@ class DiffAugment(Augment):
         return images
 
 
+class Shift(Augment):
+    """Shift by up to `pixels` along each axis, repeating the edge, and mirror half of the images with `mirror`.
+
+    The transform of consistency regularization (Zhang et al. 2020, section 3), whose authors mirror too. A mirrored
+    digit or letter is another one, or none. Raises InputError for fewer pixels than 1, and for as many as images have.
+    """
+
+    def __init__(self, *, pixels: int = 4, mirror: bool = False) -> None:
+        super().__init__()
+        if pixels < 1:
+            raise InputError(f"pixels={pixels}: an image must be shifted by 1 pixel or more")
+        self.pixels, self.mirror = pixels, mirror
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.pixels >= min(images.shape[2:]):
+            size = " x ".join(map(str, images.shape[2:]))
+            raise InputError(f"pixels={self.pixels}: must be smaller than the images, which have {size} pixels")
+        if self.mirror:
+            mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+            images = torch.where(mirrored, images.flip(3), images)
+        return shift(images, [self.pixels, self.pixels], fill_with_zero=False)
+
+
 def jitter_color(images: Tensor) -> Tensor:
     """Shift brightness by U[-0.5, 0.5], scale saturation by U[0, 2] and contrast by U[0.5, 1.5]."""
     brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, device=images.device)
@@ -55,14 +78,20 @@ def jitter_color(images: Tensor) -> Tensor:
 
 def translate(images: Tensor, ratio: float = 1 / 8) -> Tensor:
     """Shift by whole pixels, up to `ratio` of the size along each axis, and fill with 0."""
+    return shift(images, [round(size * ratio) for size in images.shape[2:]], fill_with_zero=True)
+
+
+def shift(images: Tensor, most: Sequence[int], *, fill_with_zero: bool) -> Tensor:
+    """Shift by whole pixels, up to `most` along height and width; fill with 0, or repeat the edge."""
     n, channels, height, width = images.shape
-    for dim, size in ((2, height), (3, width)):
-        most = round(size * ratio)
-        shifts = torch.randint(-most, most + 1, (n, 1), device=images.device)
+    for dim, size, farthest in ((2, height, most[0]), (3, width, most[1])):
+        shifts = torch.randint(-farthest, farthest + 1, (n, 1), device=images.device)
         source = torch.arange(size, device=images.device) + shifts  # (N, size)
-        inside = ((source >= 0) & (source < size)).view(n, 1, *((size, 1) if dim == 2 else (1, size)))
-        index = source.clamp(0, size - 1).view_as(inside).expand(n, channels, height, width)
-        images = images.gather(dim, index) * inside
+        across = (n, 1, size, 1) if dim == 2 else (n, 1, 1, size)
+        index = source.clamp(0, size - 1).view(across).expand(n, channels, height, width)
+        images = images.gather(dim, index)
+        if fill_with_zero:
+            images = images * ((source >= 0) & (source < size)).view(across)
     return images
 
 

@@ -15,8 +15,8 @@ from gan.distributed import average_gradients, broadcast_buffers, gather_objects
 from gan.ema import EMA
 from gan.errors import InputError
 from gan.losses import Loss, is_relativistic
-from gan.models.networks import Discriminator, Generator
-from gan.penalties import Penalty, get_interval
+from gan.models.networks import AuxiliaryDiscriminator, Discriminator, Generator
+from gan.penalties import Penalty, get_interval, get_trait
 from gan.priors import normal
 from gan.schedules import constant
 
@@ -27,17 +27,19 @@ class GAN(LightningModule):
     A step is one update of G after `n_critic` updates of D, each on new reals and fakes; Lightning's `global_step`
     counts these steps. G is updated on the fakes of D's last update, or with `fresh_fakes` on new ones. The networks
     are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as `discriminator(images, labels)`,
-    which returns logits (N,).
+    which returns logits (N,). A discriminator may have a further task, whose loss is added to those of both players.
 
     With `pack` m, D judges m samples at once, reals or fakes, as one image with m times the channels, and so sees that
     fakes are alike (packing, Lin et al. 2018, "PacGAN", section 3). Losses and penalties then count packs as samples.
     `optimizer` maps "generator" and "discriminator" to a function that builds an optimizer of their parameters.
     `schedule` maps progress from 0 to 1 to a factor of the learning rate. `prior(n, z_dim)` draws z. `augment` is
     applied to all images that D sees. `gradient_clip_val` bounds the norm of each network's gradient. D's parameters
-    are clipped to +-`weight_clip` after each update (Arjovsky et al. 2017, algorithm 1). `ema` is the average of G's
+    are clipped to +-`weight_clip` after each update (Arjovsky et al. 2017, algorithm 1). `top_k` is the share of its
+    fakes that G is updated on in the end, those with the highest logits (see `select_top`). `ema` is the average of G's
     weights, which is scored and saved.
 
-    Raises InputError for `n_critic` or `pack` below 1, and for clipping values that are not above 0.
+    Raises InputError for `n_critic` or `pack` below 1, for clipping values that are not above 0, and for `top_k`
+    outside (0, 1].
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class GAN(LightningModule):
         ema_ramp_up: float | None = 0.05,
         gradient_clip_val: float | None = None,
         weight_clip: float | None = None,
+        top_k: float | None = None,
     ) -> None:
         super().__init__()
         for name, count in {"n_critic": n_critic, "pack": pack}.items():
@@ -66,17 +69,23 @@ class GAN(LightningModule):
         for name, value in {"gradient_clip_val": gradient_clip_val, "weight_clip": weight_clip}.items():
             if value is not None and not value > 0:
                 raise InputError(f"{name}={value:g}: must be above 0, or null for none")
+        if top_k is not None and not 0 < top_k <= 1:
+            raise InputError(f"top_k={top_k:g}: must be a share of the fakes, above 0 and at most 1, or null for all")
         self.automatic_optimization = False
         self.generator = generator.to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
+        self.has_auxiliary = isinstance(discriminator, AuxiliaryDiscriminator)
         self.ema = EMA(self.generator, half_life_steps=ema_half_life_steps, ramp_up=ema_ramp_up)
         self.loss, self.augment = loss, augment or Augment()
         self.penalties = [(penalty, get_interval(penalty)) for penalty in penalties]
+        self.stateful_penalties = nn.ModuleList(each for each, _ in self.penalties if isinstance(each, nn.Module))
         self.optimizer, self.schedule, self.prior = optimizer, schedule, prior
         self.n_critic, self.pack, self.fresh_fakes = n_critic, pack, fresh_fakes
-        self.gradient_clip_val, self.weight_clip = gradient_clip_val, weight_clip
+        self.gradient_clip_val, self.weight_clip, self.top_k = gradient_clip_val, weight_clip, top_k
+        self.total_steps = math.inf  # until training starts
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
         self.logs: dict[str, Tensor] = {}  # the latest losses and mean logits, on the device
+        self.latest_z: Tensor | None = None  # of the latest fakes
         self.random_states: list[dict[str, Any]] = []  # by rank, from the checkpoint that is resumed
         self.last_random_state: dict[str, Any] | None = None  # at the end of training
 
@@ -111,13 +120,19 @@ class GAN(LightningModule):
             real, fake = (self.show(images.detach()) for images in (real, fake))
         labels = labels[:: self.pack]
         for images in (real, fake):
-            images.requires_grad_(bool(due))
-        real_logits, fake_logits = self.judge(real, labels), self.judge(fake, labels)
+            images.requires_grad_(any(get_trait(penalty, "differentiates_twice") for penalty, _ in due))
+        real_logits, real_auxiliary = self.judge_with_auxiliary(real, labels)
+        fake_logits, fake_auxiliary = self.judge_with_auxiliary(fake, labels, self.latest_z)
         loss = self.loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": loss, "real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        if self.has_auxiliary:
+            terms = {"real": real_auxiliary, "fake": fake_auxiliary}
+            logs["discriminator_auxiliary_loss"] = sum(terms[name] for name in self.discriminator.auxiliary_on)
+            loss = loss + logs["discriminator_auxiliary_loss"]
         if due:
-            inputs = self.reuse_logits({real: real_logits, fake: fake_logits}), real.float(), fake.float(), labels
-            logs["penalty"] = sum(interval * penalty(*inputs) for penalty, interval in due)
+            real, fake = real.float(), fake.float()
+            discriminate = self.reuse_logits({real: real_logits, fake: fake_logits})
+            logs["penalty"] = sum(interval * penalty(discriminate, real, fake, labels) for penalty, interval in due)
             loss = loss + logs["penalty"]
         self.update(optimizer, loss)
         if self.weight_clip is not None:
@@ -131,13 +146,30 @@ class GAN(LightningModule):
         """Update G on fakes (N, C, H, W) of these labels (N,), which a relativistic loss compares with the reals."""
         optimizer, _ = self.optimizers()
         labels = labels[:: self.pack]
-        fake_logits, real_logits = self.judge(self.show(fake), labels), None
+        fake_logits, auxiliary = self.judge_with_auxiliary(self.show(fake), labels, self.latest_z)
+        real_logits = None
         if is_relativistic(self.loss):
             with torch.no_grad():
                 real_logits = self.judge(self.show(real), labels)
-        loss = self.loss.generator(fake_logits, real_logits)
-        self.update(optimizer, loss)
+        loss = self.loss.generator(*self.select_top(fake_logits, real_logits))
         self.logs["generator_loss"] = loss.detach()
+        if self.has_auxiliary:
+            self.logs["generator_auxiliary_loss"] = auxiliary.detach()
+            loss = loss + auxiliary
+        self.update(optimizer, loss)
+
+    def select_top(self, fake_logits: Tensor, real_logits: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the highest logits of fakes (N,) that G is updated on, and the logits of the reals paired with them.
+
+        Their share falls geometrically from 1 to `top_k` over the first half of the run, then stays. Each process
+        selects from its own fakes. Sinha et al. 2020, "Top-k Training of GANs", section 3, where it falls by 1% per
+        epoch, down to 1/2 or 3/4.
+        """
+        if self.top_k is None:
+            return fake_logits, real_logits
+        share = self.top_k ** min(2 * self.global_step / self.total_steps, 1.0)
+        fake_logits, selected = fake_logits.topk(math.ceil(share * len(fake_logits)))
+        return fake_logits, None if real_logits is None else real_logits[selected]
 
     def update(self, optimizer: Optimizer, loss: Tensor) -> None:
         """Take one step of a player's optimizer, along the gradient of a scalar loss averaged over processes."""
@@ -153,12 +185,14 @@ class GAN(LightningModule):
     def reuse_logits(self, judged: dict[Tensor, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
         """Return D as a function for penalties, which for images that are already judged has their logits and graph.
 
-        Under autocast it judges them anew: the logits were computed in bfloat16.
+        Where a penalty turns autocast off, it judges them anew: the logits were computed in bfloat16.
         """
         mixed = torch.is_autocast_enabled(self.device.type)
 
         def discriminate(images: Tensor, labels: Tensor) -> Tensor:
-            return self.discriminator(images, labels) if mixed or images not in judged else judged[images]
+            if images in judged and torch.is_autocast_enabled(self.device.type) == mixed:
+                return judged[images]
+            return self.discriminator(images, labels)
 
         return discriminate
 
@@ -171,9 +205,19 @@ class GAN(LightningModule):
         """Return D's logits (N,) of images (N, C, H, W) as float32, the precision in which losses are computed."""
         return self.discriminator(images, labels).float()
 
+    def judge_with_auxiliary(
+        self, images: Tensor, labels: Tensor, z: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return D's logits (N,), and the weighted loss of its further task, None without one; both as float32."""
+        if not self.has_auxiliary:
+            return self.judge(images, labels), None
+        logits, loss = self.discriminator.judge_with_auxiliary(images, labels, z)
+        return logits.float(), self.discriminator.auxiliary_weight * loss.float()
+
     def sample(self, labels: Tensor) -> Tensor:
         """Return an image (N, C, H, W) in [-1, 1] for each label (N,), with z drawn from the prior."""
-        return self.generator(self.prior(len(labels), self.generator.z_dim, device=labels.device), labels)
+        self.latest_z = self.prior(len(labels), self.generator.z_dim, device=labels.device)
+        return self.generator(self.latest_z, labels)
 
     def on_validation_start(self) -> None:
         broadcast_buffers(self.ema)
@@ -185,11 +229,16 @@ class GAN(LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         optimizers = [self.build_optimizer("generator"), self.build_optimizer("discriminator")]
-        steps = self.trainer.estimated_stepping_batches
+        self.total_steps = steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps) and self.schedule(0.0) != self.schedule(1.0):
             raise InputError(
                 "schedule: a learning rate that changes over the run needs the run's length; set trainer.max_steps or "
                 "trainer.max_epochs, or use schedule=constant"
+            )
+        if math.isinf(steps) and self.top_k is not None:
+            raise InputError(
+                f"top_k={self.top_k:g}: a share that falls over the run needs the run's length; set trainer.max_steps "
+                "or trainer.max_epochs, or use top_k=null"
             )
         return optimizers, [LambdaLR(o, lambda step: self.schedule(min(step / steps, 1.0))) for o in optimizers]
 

@@ -17,11 +17,18 @@ class Penalty(Protocol):
     """What a discriminator update asks of a penalty: one scalar to add to D's loss.
 
     With an `interval` k above 1 it is computed in every k-th discriminator update only, and then counts k times: lazy
-    regularization (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 3.1). Any
-    callable will do that has these arguments; without an interval it has 1, see `get_interval`.
+    regularization (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 3.1).
+
+    `per_sample` asks for D's output, or its gradient, of each sample alone, and refuses batch norm in D.
+    `differentiates_twice` refuses torch.compile. `bounds_discriminator` says that a Wasserstein loss has a minimum with
+    it. Any callable will do that has these arguments; attributes that it lacks have the values below, see
+    `get_interval` and `get_trait`. A penalty that is an nn.Module is moved to the device and saved with the networks.
     """
 
     interval: int = 1
+    per_sample: bool = True
+    differentiates_twice: bool = True
+    bounds_discriminator: bool = True
 
     def __call__(self, discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
         """Return the penalty, a scalar, for reals and fakes (N, C, H, W) float32 as D sees them, and labels (N,).
@@ -35,6 +42,11 @@ class Penalty(Protocol):
 def get_interval(penalty: Penalty) -> int:
     """Return the number of discriminator updates from one computation of a penalty to the next."""
     return getattr(penalty, "interval", Penalty.interval)
+
+
+def get_trait(penalty: Penalty, name: str) -> bool:
+    """Return `per_sample`, `differentiates_twice` or `bounds_discriminator`; a user's own callable may lack them."""
+    return getattr(penalty, name, getattr(Penalty, name))
 
 
 class GradientPenalty(Penalty):

@@ -16,7 +16,21 @@ from torch import Tensor, nn
 
 from gan.data.datasets import MNIST5k
 from gan.data.pixels import to_float
-from gan.models import assignment, dcgan, infogan, mlp, projection, r3gan, resnet, resnet_gp, sngan
+from gan.models import (
+    acgan,
+    assignment,
+    biggan,
+    dcgan,
+    infogan,
+    infogan_code,
+    mlp,
+    projection,
+    r3gan,
+    reacgan,
+    resnet,
+    resnet_gp,
+    sngan,
+)
 from gan.run.record import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +43,12 @@ NARROW = {  # overrides, for each model of conf/model
     "assignment": ["model.generator.hidden=[16,32]", "model.discriminator.width=32"],
     "dcgan": WIDTH,
     "infogan": [*WIDTH, "model.generator.hidden=32", "model.discriminator.hidden=32"],
+    "infogan_code": [*WIDTH, "model.generator.hidden=32", "model.discriminator.hidden=32"],
     "sngan": WIDTH,
     "projection": WIDTH,
+    "acgan": WIDTH,
+    "reacgan": [*WIDTH, "model.discriminator.features=16"],
+    "biggan": [*WIDTH, "model.generator.embedding=8"],
     "resnet_gp": WIDTH,
     "r3gan": WIDTH,
 }
@@ -43,11 +61,16 @@ NETWORKS = {  # model: generator's module and arguments, discriminator's
     "assignment": (assignment, {"hidden": [16, 32]}, assignment, OF_WIDTH_8),
     "dcgan": (dcgan, OF_WIDTH_8, dcgan, OF_WIDTH_8),
     "infogan": (infogan, OF_WIDTH_8 | {"hidden": 16}, infogan, OF_WIDTH_8 | {"hidden": 16}),
+    "infogan_code": (infogan_code, OF_WIDTH_8 | {"hidden": 16}, infogan_code, OF_WIDTH_8 | {"hidden": 16}),
     "sngan": (resnet, OF_WIDTH_8, sngan, OF_WIDTH_8),
     "projection": (resnet, OF_WIDTH_8, projection, OF_WIDTH_8),
+    "acgan": (resnet, OF_WIDTH_8, acgan, OF_WIDTH_8),
+    "reacgan": (resnet, OF_WIDTH_8, reacgan, OF_WIDTH_8 | {"features": 16}),
+    "biggan": (biggan, OF_WIDTH_8 | {"embedding": 8}, biggan, OF_WIDTH_8),
     "resnet_gp": (resnet, OF_WIDTH_8, resnet_gp, OF_WIDTH_8),
     "r3gan": (r3gan, OF_WIDTH_8, r3gan, OF_WIDTH_8),
 }
+NEED_CLASSES = ("projection", "acgan", "reacgan")  # models that are refused without
 each_model = pytest.mark.parametrize("model", NETWORKS)
 
 PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}

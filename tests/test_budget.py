@@ -232,7 +232,7 @@ def test_all_runs_of_a_sweep_see_equally_many_images(prepared, path):
         for value in values if name != "seed" else values[:1]:
             cfg = prepared(*fixed, *needed, f"{name}={value}")
             assert cfg.budget.images
-            seen[name, value] = count_seen(cfg)
+            seen[name, str(value)] = count_seen(cfg)
     cfg = prepared(*fixed, *needed)
     most = max(seen.values(), default=count_seen(cfg))
     assert most - 5 * cfg.data.batch_size < min(seen.values(), default=most) <= most <= cfg.budget.images

@@ -35,12 +35,17 @@ ACTING = [
     ["penalty=r1"],
     ["penalty=r1", "penalty.r1.gamma=1"],
     ["penalty=[r1,r2]"],
+    ["penalty=consistency"],
+    ["penalty=consistency", "penalty.consistency.transform.pixels=2"],
+    ["top_k=0.5"],
+    ["model.discriminator.minibatch_std=true"],
     ["augment=ada"],
     ["prior=uniform"],
     ["schedule=cosine"],
     ["data=mnist"],
     ["data.batch_size=32"],
     ["data.image_size=32"],
+    ["data.fraction=0.1"],
     ["trainer.max_steps=21"],
     ["trainer.max_steps=1000000"],
     ["trainer.max_epochs=1", "trainer.max_steps=-1"],
@@ -84,6 +89,12 @@ def test_all_that_acts_is_another_cell(config):
         assert "1e-06" not in name
 
 
+def test_a_run_before_a_setting_is_of_the_cell_of_its_neutral_value(config):
+    before = config()
+    del before["top_k"], before["model"]["discriminator"]["minibatch_std"]
+    assert name_cell(before) == name_cell(config())
+
+
 def test_every_callback_of_the_suite_watches_and_no_other_is_taken_to():
     for path in (ROOT / "conf" / "callbacks").glob("*.yaml"):
         names = set(yaml.safe_load(path.read_text())) - {"defaults"}
@@ -118,6 +129,13 @@ def test_an_experiment_file_and_its_values_typed_out_are_one_cell(config, tmp_pa
     typed += [f"optimizer.lr={values['optimizer']['lr']}"] if "lr" in values["optimizer"] else []
     typed += [f"ema_half_life_steps={values['ema_half_life_steps']}"]
     assert name_cell(config("experiment=quickstart", *budget)) == name_cell(config(*groups, *typed, *budget))
+
+
+def test_a_key_that_changes_nothing_leaves_the_cell_of_earlier_runs(config):
+    earlier = config()
+    del earlier["data"]["fraction"]
+    assert name_cell(config("data.fraction=1")) == name_cell(earlier)
+    assert "-fraction_0.1-" in name_cell(config("data.fraction=0.1"))
 
 
 def test_images_are_known_by_their_content(config):

@@ -15,6 +15,7 @@ from gan.gan import GAN
 from gan.losses import BCE, Wasserstein
 from gan.models import dcgan, infogan, projection
 from gan.penalties import R1
+from gan.regularizers import ApproximateR1, BalancedConsistency, Consistency, LeCam
 from gan.run.checks import check_gan, require_compilable
 
 SHAPE = {"channels": 1, "image_size": 28, "num_classes": 10}
@@ -87,6 +88,36 @@ def test_batch_norm_in_the_discriminator_is_refused_with_a_penalty_only(model):
         check_gan(game(generator(), discriminator, BCE(), penalties=[R1()]), **SHAPE)
 
 
+@pytest.mark.parametrize(("kind", "fits"), [(ApproximateR1, False), (Consistency, True), (LeCam, True)])
+def test_regularizers_of_a_difference_between_samples_bear_batch_norm(kind, fits):
+    """Not those of the gradient, whose definition is of each sample alone, nor any beside one of them."""
+    networks = generator(), dcgan.Discriminator(**SHAPE, width=4, norm="batch"), BCE()
+    if fits:
+        check_gan(game(*networks, penalties=[kind()]), **SHAPE)
+    with pytest.raises(InputError, match=r"norm=batch.*norm=layer"):
+        check_gan(game(*networks, penalties=[kind(), ApproximateR1()]), **SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"), [(ApproximateR1, True), (LeCam, True), (Consistency, False), (BalancedConsistency, False)]
+)
+def test_consistency_does_not_bound_a_wasserstein_critic(kind, fits):
+    networks = generator(), dcgan.Discriminator(**SHAPE, width=4, norm="none"), Wasserstein()
+    if fits:
+        check_gan(game(*networks, penalties=[kind()]), **SHAPE)
+        return
+    with pytest.raises(InputError, match=r"penalty: a Wasserstein loss needs .*weight_clip, or spectral norm"):
+        check_gan(game(*networks, penalties=[kind()]), **SHAPE)
+
+
+@pytest.mark.parametrize("kind", [ApproximateR1, Consistency, BalancedConsistency, LeCam])
+def test_regularizers_that_differentiate_once_can_be_compiled(kind, monkeypatch):
+    monkeypatch.setenv("CXX", "true")
+    require_compilable(
+        game(generator(), dcgan.Discriminator(**SHAPE, width=4, norm="layer"), BCE(), penalties=[kind()])
+    )
+
+
 def test_a_wasserstein_loss_needs_something_that_bounds_the_discriminator():
     free, spectral = (dcgan.Discriminator(**SHAPE, width=4, norm=norm) for norm in ("none", "spectral"))
     with pytest.raises(InputError, match=r"penalty=none: .*weight_clip, or spectral norm"):
@@ -115,11 +146,13 @@ def test_torch_compile_needs_a_compiler(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
-def test_compiled_networks_train_as_others_do(configure, tmp_path):
+@pytest.mark.parametrize("penalty", ["none", "[approx_r1,lecam,balanced_consistency]"])
+def test_compiled_networks_train_as_others_do(configure, tmp_path, penalty):
     """Their cost is counted, their checkpoint has the same names, and the weights differ by rounding only."""
     weights, costs = [], []
     for compiled in (False, True):
         words = ["model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[16]", "metrics=none"]
+        words += [f"penalty={penalty}"]
         cfg = configure(*words, "trainer.max_steps=5", f"trainer.compile={compiled}", f"run_dir={tmp_path}/{compiled}")
         train.train(cfg)
         weights.append(load_file(f"{cfg.run_dir}/generator.safetensors"))

@@ -11,15 +11,21 @@ from torch.utils.data import DataLoader, TensorDataset
 from gan.errors import InputError, find_reason
 from gan.gan import GAN
 from gan.run.build import build_gan
-from tests.helpers import NARROW, ROOT
+from tests.helpers import NARROW, NEED_CLASSES, ROOT
 
 MODELS, LOSSES = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "loss"))
+PENALTIES = sorted({path.stem for path in (ROOT / "conf" / "penalty").glob("*.yaml")} - {"none"})
 SHAPES = {"28 px grey": (1, 28), "32 px colour": (3, 32)}
 OTHERS = [  # what is not a loss of its own, on top of the hardest pair
     ["penalty=r1"],
     ["penalty=dragan"],
     ["penalty=[r1,r2]", "penalty.r1.interval=2"],
     ["penalty=[gradient_penalty,r1]", "loss=hinge"],
+    ["penalty=[approx_r1,approx_r2]", "penalty.approx_r2.interval=2", "loss=rpgan"],
+    ["penalty=[balanced_consistency,lecam]", "augment=diffaugment"],
+    ["penalty=[consistency,r1]", "loss=rpgan"],
+    ["top_k=0.5", "loss=rpgan", "model.discriminator.minibatch_std=true"],
+    ["top_k=0.5", "model.discriminator.minibatch_std=true", "penalty=r1"],
     ["augment=diffaugment"],
     ["augment=ada"],
     ["augment=ada", "penalty=[r1,r2]"],
@@ -76,8 +82,8 @@ def test_every_cell_is_built_and_stepped(configure, model, loss, shape, conditio
     # each update with clipped weights shrinks the signal of a network without norm, and gradients soon underflow
     fewer = ["n_critic=1"] if (model, loss) == ("r3gan", "wgan") else []
     cfg = configure(f"model={model}", f"loss={loss}", "metrics=none", *NARROW[model], *fewer)
-    if model == "projection" and not conditional:
-        with pytest.raises(Exception, match="model=projection") as caught:
+    if model in NEED_CLASSES and not conditional:
+        with pytest.raises(Exception, match=f"model={model}") as caught:
             build_gan(cfg, shape_of(*size))
         assert "model=sngan" in find_reason(caught.value)
         return
@@ -96,7 +102,7 @@ def test_every_penalty_augmentation_and_device_steps_too(configure, overrides, c
     sound(gan, step(gan, channels, image_size, 4))
 
 
-@pytest.mark.parametrize("penalty", ["gradient_penalty", "dragan", "r1", "r2", "[r1,r2]"])
+@pytest.mark.parametrize("penalty", [*PENALTIES, "[r1,r2]"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_bears_every_penalty(configure, model, penalty):
     gan = build_gan(
@@ -108,16 +114,35 @@ def test_every_model_bears_every_penalty(configure, model, penalty):
     assert "penalty" in logged[0]
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_steps_with_the_best_half_of_the_fakes(configure, loss):
+    cfg = configure("model=dcgan", f"loss={loss}", "top_k=0.5", "metrics=none", *NARROW["dcgan"])
+    gan = build_gan(cfg, shape_of(1, 28, 4))
+    sound(gan, step(gan, 1, 28, 4))
+
+
+@pytest.mark.parametrize("penalty", ["none", "r1", "approx_r1", "lecam"])
+@pytest.mark.parametrize("model", ["dcgan", "sngan", "projection", "resnet_gp"])
+def test_minibatch_std_steps_with_every_model_that_has_it(configure, model, penalty):
+    on = ["model.discriminator.minibatch_std=true", f"penalty={penalty}"]
+    gan = build_gan(configure(f"model={model}", "metrics=none", *NARROW[model], *on), shape_of(3, 32, 4))
+    sound(gan, step(gan, 3, 32, 4))
+
+
 @pytest.mark.parametrize("words", [["loss=bce"], ["loss=rpgan"], ["loss=wgan_gp"], ["penalty=[r1,r2]"]], ids=" ".join)
-@pytest.mark.parametrize("model", [model for model in MODELS if model != "projection"])
+@pytest.mark.parametrize("model", [model for model in MODELS if model not in NEED_CLASSES])
 def test_every_model_bears_packs(configure, model, words):
     cfg = configure(f"model={model}", "pack=2", "conditional=false", "metrics=none", *NARROW[model], *words)
+    if model == "infogan_code":
+        with pytest.raises(InputError, match=r"pack=2: .*further task"):
+            build_gan(cfg, shape_of(1, 28, 0))
+        return
     gan = build_gan(cfg, shape_of(1, 28, 0))
     sound(gan, step(gan, 1, 28, 0))
 
 
 def test_a_penalty_with_batch_norm_is_refused_for_every_model_that_has_it(configure):
-    for model in ("dcgan", "infogan"):
+    for model in ("dcgan", "infogan", "infogan_code"):
         cfg = configure(f"model={model}", "penalty=r1", "discriminator_norm=batch", *NARROW[model])
         with pytest.raises(InputError, match="norm=batch"):
             build_gan(cfg, shape_of(1, 28, 4))

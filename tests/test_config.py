@@ -87,6 +87,7 @@ def test_hidden_sizes_become_whole_numbers(configure):
         (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run=True: would score only part"),
         (["+trainer.overfit_batches=2"], "trainer.overfit_batches=2: would score only part"),
         (["data=folder"], "data.root: must be given, as data.root=VALUE"),
+        (["data.fraction=some"], "data.fraction=some: must be a number"),
         (["run_dir=${nowhere}"], "run_dir: Interpolation key 'nowhere' not found"),
     ],
 )

@@ -71,6 +71,10 @@ def test_there_is_something_of_every_group():
         (["loss=wgan_gp", "penalty=[gradient_penalty,r1]"], ["gradient_penalty", "r1"], "layer"),
         (["loss=hinge", "penalty=gradient_penalty"], ["gradient_penalty"], "layer"),
         (["penalty=gradient_penalty", "discriminator_norm=none"], ["gradient_penalty"], "none"),
+        (["penalty=approx_r1"], ["approx_r1"], "layer"),
+        (["penalty=[consistency,lecam]"], ["consistency", "lecam"], "batch"),
+        (["penalty=balanced_consistency"], ["balanced_consistency"], "batch"),
+        (["penalty=[lecam,r1]"], ["lecam", "r1"], "layer"),
     ],
 )
 def test_a_loss_brings_its_penalty_and_a_penalty_its_norm(configure, overrides, penalty, norm):

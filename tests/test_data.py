@@ -1,6 +1,7 @@
 """Splits, order and pixels of every kind of data set, on real images and on folders made here."""
 
 import gzip
+import math
 import struct
 from functools import partial
 from itertools import chain
@@ -18,8 +19,10 @@ from torchvision.datasets import EMNIST, MNIST, SVHN, VisionDataset
 from gan.data.datamodule import Batches, ImageData
 from gan.data.datasets import MNIST5k, Torchvision
 from gan.data.digits import read_digits
+from gan.data.fraction import choose_fraction
 from gan.data.latents import Latents
 from gan.data.pixels import save_grid, to_float, to_uint8
+from gan.data.stacked import StackedMNIST
 from gan.errors import InputError
 from gan.priors import normal
 
@@ -326,6 +329,88 @@ def test_torchvisions_own_letters_have_no_empty_class(tmp_path):
     assert data.shape["num_classes"] == 26
     assert (data.classes[0], data.classes[-1]) == ("a", "z")
     assert data.splits["train"].labels.tolist() == [i % 26 for i in range(52)]
+
+
+class TestFraction:
+    def test_each_class_keeps_its_share_and_at_least_one_image(self):
+        labels = torch.tensor([0] * 100 + [1] * 40 + [2] * 3)[torch.randperm(143)]
+        chosen = choose_fraction(labels, 0.1)
+        assert labels[chosen].bincount().tolist() == [10, 4, 1]
+        assert chosen.tolist() == sorted(set(chosen.tolist()))
+        assert set(chosen.tolist()) < set(choose_fraction(labels, 0.5).tolist())
+        assert len(choose_fraction(labels, 1.0)) == 143
+
+    def test_only_the_training_split_is_reduced_and_by_the_same_images_for_each_seed(self):
+        whole = ready(MNIST5k(**GRAY))
+        first, second = (ready(MNIST5k(**GRAY, fraction=0.1, seed=seed)) for seed in (0, 7))
+        train, images = first.splits["train"], whole.splits["train"]
+        assert train.labels.bincount().tolist() == [40] * 10
+        rows = images.images[choose_fraction(images.labels, 0.1)]
+        assert torch.equal(train.images, rows)
+        assert not torch.equal(rows[:40], images.images[:40])
+        assert first.fingerprint() == second.fingerprint() != whole.fingerprint()
+        assert first.splits["test"].fingerprint() == whole.splits["test"].fingerprint()
+        assert first.summary == "data.fraction=0.1: trains on 400 of 4,000 images"
+        assert whole.summary == ""
+
+    def test_without_a_fraction_the_images_are_those_that_were_loaded(self, monkeypatch):
+        monkeypatch.setattr("gan.data.datamodule.choose_fraction", lambda *_: pytest.fail("chosen"))
+        assert len(ready(MNIST5k(**GRAY, fraction=1.0)).splits["train"]) == 4000
+
+    @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan"), float("inf")])
+    def test_a_fraction_out_of_range_is_refused(self, fraction):
+        with pytest.raises(InputError, match=rf"^data.fraction={fraction:g}: must be above 0 and at most 1"):
+            MNIST5k(**GRAY, fraction=fraction)
+
+    def test_a_fraction_smaller_than_a_batch_is_refused(self):
+        with pytest.raises(InputError, match=r"data.batch_size=64: .* there are 40"):
+            MNIST5k(**GRAY, fraction=0.01).setup()
+
+
+class TestStackedMNIST:
+    def data(self, **options) -> StackedMNIST:
+        return ready(StackedMNIST(image_size=28, batch_size=64, **options))
+
+    def test_each_channel_is_a_digit_of_its_split_and_the_mode_has_their_classes(self):
+        stacked, digits = self.data(), ready(MNIST5k(**GRAY))
+        assert stacked.shape == {"channels": 3, "image_size": 28, "num_classes": 0}
+        for split, size in (("train", 128_000), ("test", 26_000)):
+            images, of_digits = stacked.splits[split], digits.splits[split]
+            assert len(images) == size
+            batch, modes = images.__getitems__(list(range(0, size, 1000)))
+            assert (batch.dtype, batch.shape) == (torch.uint8, (size // 1000, 3, 28, 28))
+            for image, mode in zip(batch, modes.tolist(), strict=True):
+                for channel, digit in zip(image, f"{mode:03}", strict=True):
+                    same = (of_digits.images[:, 0] == channel).flatten(1).all(1)
+                    assert of_digits.labels[same].tolist() == [int(digit)]
+
+    def test_all_modes_are_about_equally_frequent(self):
+        for images in self.data().splits.values():
+            counts = images.labels.bincount(minlength=1000)
+            n = len(images) / 1000
+            assert len(counts) == 1000
+            assert ((counts - n).square() / n).sum() == pytest.approx(999, abs=4 * math.sqrt(2 * 999))  # chi-squared
+
+    def test_the_images_are_the_same_for_each_seed(self):
+        first, second, less = self.data(seed=0), self.data(seed=5), self.data(fraction=0.1)
+        assert first.fingerprint() == second.fingerprint() != less.fingerprint()
+        assert len(less.splits["train"].labels.unique()) == 1000
+        chosen = choose_fraction(first.splits["train"].labels, 0.1)
+        assert torch.equal(
+            less.splits["train"].images[:50], first.splits["train"].__getitems__(chosen[:50].tolist())[0]
+        )
+
+    def test_mnists_digits_replace_those_of_mnist_5k(self, tmp_path):
+        images, _ = write_idx_files(tmp_path, packed=False)
+        batch, _ = self.data(root=str(tmp_path)).splits["train"].__getitems__([0, 1, 2])
+        known = {image.tobytes() for image in images}
+        assert {channel.numpy().tobytes() for image in batch for channel in image} <= known
+
+    def test_a_training_batch_is_composed_of_its_images(self):
+        data = self.data(n_critic=2)
+        images, modes = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+        assert images.shape == (128, 3, 28, 28)
+        assert (images.min(), images.max(), modes.shape) == (-1, 1, (128,))
 
 
 @pytest.mark.parametrize(("batch_size", "n_critic"), [(4001, 1), (2001, 2), (0, 1), (-5, 1)])

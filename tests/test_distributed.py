@@ -31,6 +31,8 @@ CASES |= {
     "n_critic": [*MLP, "loss=wgan_gp", "n_critic=3"],
     "clipped": [*MLP, "gradient_clip_val=0.01"],
     "ada": [*MLP, "augment=ada"],
+    "lecam": [*MLP, "penalty=lecam"],
+    "approx_r1": [*MLP, "penalty=approx_r1"],
     "r3gan": ["model=r3gan", *NARROW["r3gan"], "loss=rpgan", "penalty=r1"],
     "sngan": ["model=sngan", *NARROW["sngan"], "loss=hinge"],
 }
@@ -54,6 +56,7 @@ def share_out_noise(rank: int, world: int) -> None:
 
         setattr(torch, name, shared)
     torch.rand_like = lambda images: torch.rand(*images.shape, device=images.device)
+    torch.randn_like = lambda images: torch.randn(*images.shape, device=images.device)
     GAN.on_train_start = lambda self: torch.manual_seed(1)  # one stream of noise
 
 

@@ -451,3 +451,10 @@ def test_a_class_whose_name_the_locale_cannot_spell_still_has_one(tmp_path):
         file.write(encode())
     assert load(write(tmp_path, {"dog": 1})).classes == ["K\\xe4se", "dog"]
     assert decode_name("Käse") == "Käse"
+
+
+def test_a_fraction_of_a_folder_leaves_its_test_images(tmp_path):
+    write(tmp_path / "in", {"a": 30, "b": 20, "c": 2})
+    data = load(tmp_path / "in", fraction=0.1)
+    assert (count(data, "train"), count(data, "test")) == ({"a": 3, "b": 2, "c": 1}, {"a": 3, "b": 2, "c": 0})
+    assert data.summary.endswith("; data.fraction=0.1: trains on 6 of 47 images")

@@ -426,6 +426,103 @@ def test_adas_p_is_saved_and_a_resumed_run_ends_with_the_weights_of_one_left_alo
     assert equal(trained(configure, monkeypatch, *options, "trainer.max_steps=12", last), alone)
 
 
+def test_regularizers_and_top_k_resume_bit_for_bit(configure, monkeypatch, tmp_path):
+    """LeCam's anchors are saved; the other draws are from the random state; the share of top-k follows the step."""
+    options = ["penalty=[lecam,balanced_consistency,approx_r1]", "top_k=0.5", "trainer.val_check_interval=5"]
+    alone = trained(configure, monkeypatch, *options, "trainer.max_steps=12")
+
+    class Interrupt(BaseException):
+        pass
+
+    end = GAN.on_train_batch_end
+
+    def stop(self, *args):
+        if self.global_step == 7:
+            raise Interrupt
+        return end(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GAN, "on_train_batch_end", stop)
+        with pytest.raises(Interrupt):
+            trained(configure, patch, *options, "trainer.max_steps=12")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)["state_dict"]
+    assert saved["stateful_penalties.0.updates"] == 5
+    assert not torch.equal(saved["stateful_penalties.0.anchors"], alone.stateful_penalties[0].anchors)
+    resumed = trained(configure, monkeypatch, *options, "trainer.max_steps=12", f"ckpt_path={last}")
+    assert equal(resumed, alone)
+    assert resumed.stateful_penalties[0].updates == 12
+
+
+@pytest.mark.parametrize(("precision", "extra"), [("32-true", [0, 1, 2, 1]), ("bf16-mixed", [0, 1, 2, 2])])
+def test_regularizers_use_the_logits_of_the_loss_in_its_precision(configure, monkeypatch, precision, extra):
+    """The forward passes that each adds to a discriminator update, and their precision."""
+    forwards, counts = [], []
+    forward, step = Discriminator.forward, GAN.discriminator_step
+    monkeypatch.setattr(
+        Discriminator,
+        "forward",
+        lambda self, *a: forwards.append(torch.is_autocast_enabled("cpu")) or forward(self, *a),
+    )
+
+    def counted(self, *args):
+        forwards[:] = []
+        step(self, *args)
+        counts.append((len(forwards), [*forwards[2:]]))
+
+    monkeypatch.setattr(GAN, "discriminator_step", counted)
+    for penalty, more in zip(("lecam", "consistency", "balanced_consistency", "approx_r1"), extra, strict=True):
+        counts[:] = []
+        options = [f"penalty={penalty}", f"trainer.precision={precision}", "trainer.max_steps=1", "metrics=none"]
+        trained(configure, monkeypatch, *options)
+        mixed = precision == "bf16-mixed" and penalty != "approx_r1"
+        assert counts == [(2 + more, [mixed] * more)]
+
+
+def test_images_carry_no_gradient_unless_a_penalty_differentiates(configure, monkeypatch):
+    asked, forward = [], Discriminator.forward
+    monkeypatch.setattr(
+        Discriminator, "forward", lambda self, x, y: asked.append(x.requires_grad) or forward(self, x, y)
+    )
+    trained(configure, monkeypatch, "penalty=lecam", "trainer.max_steps=1", "metrics=none")
+    assert asked[-3:] == [False, False, True]  # D's reals and fakes, G's fakes
+
+
+@pytest.mark.parametrize("loss", ["bce", "lsgan", "wgan", "hinge", "rpgan"])
+def test_top_k_updates_the_generator_on_its_highest_logits_and_their_reals(configure, monkeypatch, loss):
+    """Of 64 fakes, all at first and half of them from the middle of the run on; in between 2^(-2 t) of them."""
+    calls = []
+    select = GAN.select_top
+
+    def watched(self, fake_logits, real_logits):
+        chosen = select(self, fake_logits, real_logits)
+        calls.append((fake_logits.detach(), real_logits, *chosen))
+        return chosen
+
+    monkeypatch.setattr(GAN, "select_top", watched)
+    trained(configure, monkeypatch, f"loss={loss}", "n_critic=1", "top_k=0.5", "trainer.max_steps=8", "metrics=none")
+    assert [len(fakes) for _, _, fakes, _ in calls] == [64, 54, 46, 39, 32, 32, 32, 32]  # ceil(64 * 2^(-i / 4))
+    for fake_logits, real_logits, fakes, reals in calls:
+        order = fake_logits.argsort(descending=True)[: len(fakes)]
+        assert torch.equal(fakes, fake_logits[order])
+        assert (reals is None) == (real_logits is None) == (loss != "rpgan")
+        if reals is not None:
+            assert torch.equal(reals, real_logits[order])
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5])
+def test_a_top_k_that_is_no_share_is_refused(share):
+    optimizer = {"generator": torch.optim.SGD, "discriminator": torch.optim.SGD}
+    with pytest.raises(InputError, match=r"top_k=.*: must be a share of the fakes, above 0 and at most 1"):
+        GAN(nn.Linear(1, 1), nn.Linear(1, 1), loss=BCE(), optimizer=optimizer, top_k=share)
+
+
+def test_top_k_needs_the_length_of_the_run(configure, monkeypatch):
+    options = ["trainer.max_steps=-1", "+trainer.max_time=00:00:00:30", "top_k=0.5", "metrics=none"]
+    with pytest.raises(InputError, match=r"top_k=0.5: .*needs the run's length; set trainer.max_steps"):
+        trained(configure, monkeypatch, *options)
+
+
 def test_z_is_drawn_from_the_prior_in_training_and_for_the_scores(configure, monkeypatch):
     seen = []
     forward = Generator.forward

@@ -46,7 +46,7 @@ def by_radford(name: str, layer: nn.Module, parameter: str) -> tuple:
 
 
 def by_glorot(name: str, layer: nn.Module, parameter: str) -> tuple:
-    """Return what resnet.py says of sngan, projection and resnet_gp."""
+    """Return what resnet.py says of its discriminators and their generator."""
     if isinstance(layer, NORMS):
         return by_torch(name, layer, parameter)
     if name.endswith((".gain", ".norm1.bias", ".norm2.bias")):
@@ -73,7 +73,22 @@ def by_fixup(name: str, layer: nn.Module, parameter: str) -> tuple:
     return normal(gain * layer.weight[0].numel() ** -0.5)
 
 
-RULES = {"mlp": by_torch, "assignment": by_torch, "dcgan": by_radford, "infogan": by_radford, "r3gan": by_fixup}
+def by_saxe(name: str, layer: nn.Module, parameter: str) -> tuple:
+    """Return what biggan.py says."""
+    if isinstance(layer, NORMS):
+        return by_torch(name, layer, parameter)
+    return ("orthogonal", 1.0, 0.0) if parameter == "weight" else constant(0.0)
+
+
+RULES = {
+    "mlp": by_torch,
+    "assignment": by_torch,
+    "dcgan": by_radford,
+    "infogan": by_radford,
+    "infogan_code": by_radford,
+    "r3gan": by_fixup,
+    "biggan": by_saxe,
+}
 
 
 def stored(layer: nn.Module) -> dict[str, Tensor]:
@@ -86,10 +101,15 @@ def stored(layer: nn.Module) -> dict[str, Tensor]:
 
 def check(values: Tensor, kind: str, size: float, mean: float) -> None:
     """Assert that values are a sample of a distribution: bounds, and a standard deviation within 5 standard errors."""
+    matrix = values.detach().double().flatten(1) if values.dim() > 1 else None
     values = values.detach().double().flatten() - mean
     n, largest = len(values), values.abs().max()
     if kind == "constant":
         assert torch.equal(values, torch.full_like(values, size))
+        return
+    if kind == "orthogonal":  # rows or columns, whichever are fewer
+        products = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+        torch.testing.assert_close(products, torch.eye(len(products), dtype=torch.float64), rtol=0, atol=1e-5)
         return
     if kind == "uniform":
         assert largest <= size * (1 + 1e-6)

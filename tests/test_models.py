@@ -1,13 +1,16 @@
 """Networks: shapes, ranges, conditioning, spectral norms, and the sizes they refuse."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from gan.errors import InputError
-from gan.models import assignment, dcgan, infogan, projection, r3gan, resnet, resnet_gp, sngan
-from gan.models.layers import ConditionalBatchNorm2d, LabelPlaneConv2d, LogitLayer
-from tests.helpers import NETWORKS, ROOT, each_model
+from gan.models import acgan, assignment, biggan, dcgan, infogan, projection, r3gan, reacgan, resnet, resnet_gp, sngan
+from gan.models.layers import ConditionalBatchNorm2d, LabelPlaneConv2d, LogitLayer, MinibatchStd
+from gan.models.networks import AuxiliaryDiscriminator
+from tests.helpers import NEED_CLASSES, NETWORKS, ROOT, each_model
 
 
 def build(model, channels=1, image_size=28, num_classes=10):
@@ -24,7 +27,7 @@ def test_every_model_of_the_configs_is_here():
 @pytest.mark.parametrize(("channels", "image_size"), [(1, 28), (3, 32), (1, 64), (4, 48)])
 @pytest.mark.parametrize("num_classes", [0, 10])
 def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
-    num_classes = num_classes or (2 if model == "projection" else 0)  # which is refused without classes
+    num_classes = num_classes or (2 if model in NEED_CLASSES else 0)
     generator, discriminator = build(model, channels, image_size, num_classes)
     labels = torch.arange(6) % max(num_classes, 1)
     images = generator(torch.randn(6, generator.z_dim), labels)
@@ -33,6 +36,10 @@ def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
     assert images.max() <= 1
     logits = discriminator(images, labels)
     assert logits.shape == (6,)
+    if isinstance(discriminator, AuxiliaryDiscriminator):
+        z = torch.randn(6, generator.z_dim)
+        logits, auxiliary_loss = discriminator.judge_with_auxiliary(images, labels, z)
+        logits = logits + auxiliary_loss
     logits.sum().backward()
     for name, parameter in [*generator.named_parameters(), *discriminator.named_parameters()]:
         assert parameter.grad is not None, name
@@ -41,7 +48,7 @@ def test_shapes_ranges_and_gradients(model, channels, image_size, num_classes):
 
 @each_model
 def test_the_label_matters_exactly_if_conditional(model):
-    for num_classes in (10,) if model == "projection" else (0, 10):
+    for num_classes in (10,) if model in NEED_CLASSES else (0, 10):
         generator, discriminator = (network.eval() for network in build(model, num_classes=num_classes))
         for module in generator.modules():  # fresh conditional batch norm treats all classes alike
             if isinstance(module, nn.Embedding):
@@ -49,10 +56,15 @@ def test_the_label_matters_exactly_if_conditional(model):
         z, images = torch.randn(4, generator.z_dim), torch.randn(4, 1, 28, 28)
         zeros, ones = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
         assert torch.equal(generator(z, zeros), generator(z, ones)) == (num_classes == 0)
-        assert torch.equal(discriminator(images, zeros), discriminator(images, ones)) == (num_classes == 0)
+        judged = [discriminator(images, labels) for labels in (zeros, ones)]
+        if model in ("acgan", "reacgan"):  # their classifiers alone use the labels
+            assert torch.equal(*judged)
+            two = torch.arange(4) % 2  # ReACGAN's loss needs two classes in a batch
+            judged = [discriminator.judge_with_auxiliary(images, labels)[1] for labels in (two, 1 - two)]
+        assert torch.equal(*judged) == (num_classes == 0)
 
 
-@pytest.mark.parametrize("model", ["dcgan", "infogan", "projection", "r3gan"])
+@pytest.mark.parametrize("model", ["dcgan", "infogan", "projection", "r3gan", "biggan"])
 @pytest.mark.parametrize("image_size", [4, 7, 27, 30, 38, 90])
 def test_sizes_that_cannot_be_made_are_refused(model, image_size):
     with pytest.raises(InputError, match=rf"image_size={image_size}.*28, 32"):
@@ -75,20 +87,24 @@ def top_singular_value(weight):
         sngan.Discriminator(channels=1, image_size=28, num_classes=10, width=8),
         dcgan.Discriminator(channels=1, image_size=28, num_classes=10, width=8, norm="spectral"),
         infogan.Discriminator(channels=1, image_size=28, num_classes=10, width=8, hidden=16, norm="spectral"),
+        acgan.Discriminator(channels=1, image_size=28, num_classes=10, width=8),
+        reacgan.Discriminator(channels=1, image_size=28, num_classes=10, width=8, features=16),
+        biggan.Discriminator(channels=1, image_size=28, num_classes=10, width=8),
     ],
-    ids=["projection", "sngan", "dcgan", "infogan"],
+    ids=["projection", "sngan", "dcgan", "infogan", "acgan", "reacgan", "biggan"],
 )
 def test_every_weight_of_a_spectrally_normalized_discriminator_has_norm_one(discriminator):
     images, labels = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
+    judge = getattr(discriminator, "judge_with_auxiliary", discriminator)  # all layers
     for _ in range(300):  # a power iteration each
-        discriminator(images, labels)
+        judge(images, labels)
     weights = [m.weight for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
     assert len(weights) >= 3
     for weight in weights:
         assert top_singular_value(weight) == pytest.approx(1, abs=2e-2)
 
 
-@pytest.mark.parametrize("model", [sngan, projection, resnet_gp])
+@pytest.mark.parametrize("model", [sngan, projection, resnet_gp, acgan, biggan])
 @pytest.mark.parametrize(
     ("image_size", "size"), [(16, 4), (28, 7), (32, 8), (40, 5), (48, 6), (64, 8), (96, 6), (128, 8), (256, 8)]
 )
@@ -138,6 +154,44 @@ def test_the_generator_is_not_spectrally_normalized():
     assert not any(nn.utils.parametrize.is_parametrized(module) for module in generator.modules())
 
 
+@pytest.mark.parametrize(("n", "size"), [(8, 4), (4, 4), (6, 3), (7, 1), (2, 2), (10, 2)])
+def test_minibatch_std_is_the_mean_deviation_within_groups(n, size):
+    """Sample i is in a group with the samples whose number differs by multiples of N / size."""
+    x = torch.randn(n, 3, 2, 5)
+    out = MinibatchStd()(x)
+    assert torch.equal(out[:, :3], x)
+    for i in range(n):
+        deviation = x[i % (n // size) :: n // size].double().std(0, correction=0)
+        torch.testing.assert_close(
+            out[i, 3].double(), deviation.square().add(1e-8).sqrt().mean().expand(2, 5), rtol=1e-5, atol=1e-7
+        )
+
+
+def test_minibatch_std_by_hand_and_differentiably_where_all_samples_are_equal():
+    x = torch.tensor([1.0, 3.0, 1.0, 5.0]).view(4, 1, 1, 1)
+    expected = ((1.5**2 * 2 + 0.5**2 + 2.5**2) / 4 + 1e-8) ** 0.5
+    assert MinibatchStd()(x)[:, 1].flatten().tolist() == pytest.approx([expected] * 4)
+    equal = torch.ones(4, 1, 2, 2, requires_grad=True)
+    out = MinibatchStd()(equal)
+    assert out[:, 1].flatten().tolist() == pytest.approx([1e-4] * 16)
+    assert torch.isfinite(torch.autograd.grad(out.sum(), equal)[0]).all()
+
+
+@pytest.mark.parametrize("model", ["dcgan", "sngan", "projection", "resnet_gp"])
+def test_minibatch_std_adds_its_channel_to_one_layer(model):
+    *_, module, options = NETWORKS[model]
+    shape = {"channels": 1, "image_size": 28, "num_classes": 10, **options}
+    off, on = (module.Discriminator(**shape, minibatch_std=chosen) for chosen in (False, True))
+    assert module.Discriminator(**shape).state_dict().keys() == off.state_dict().keys()
+    added = sum(p.numel() for p in on.parameters()) - sum(p.numel() for p in off.parameters())
+    # dcgan: 7x7 more inputs of the dense layer; resnets: a channel of the last block's 3x3, and a 1x1 shortcut
+    assert added == (7 * 7 if model == "dcgan" else 9 * 8 + (8 + 1) * 8 + 8)
+    images, labels = torch.randn(4, 1, 28, 28), torch.zeros(4, dtype=torch.long)
+    others = images * torch.tensor([1, 9, 9, 9]).view(4, 1, 1, 1)
+    for network, mixes in ((off.eval(), False), (on.eval(), True)):
+        assert torch.allclose(network(images, labels)[0], network(others, labels)[0]) != mixes
+
+
 def test_projection_is_the_inner_product_with_sum_pooled_features():
     """Miyato & Koyama 2018, eq. 3, written out on a discriminator's own parts."""
     _, discriminator = build("projection")
@@ -150,7 +204,7 @@ def test_projection_is_the_inner_product_with_sum_pooled_features():
 
 def test_generator_block_equals_the_papers_order_of_layers():
     """The shortcut is convolved before upsampling; a 1x1 convolution gives the same either way."""
-    block = resnet.GeneratorBlock(3, 4, 2).eval()
+    block = resnet.GeneratorBlock(3, 4, partial(ConditionalBatchNorm2d, num_classes=2)).eval()
     x, labels = torch.randn(2, 3, 5, 5), torch.tensor([0, 1])
     up = nn.Upsample(scale_factor=2)
     h = block.conv2(torch.relu(block.norm2(block.conv1(up(torch.relu(block.norm1(x, labels)))), labels)))
@@ -237,6 +291,13 @@ def test_sum_and_mean_pooling_are_where_their_papers_have_them():
         torch.testing.assert_close(logits[0], pooled * head.weight.sum() + head.bias[0])
 
 
+def find_logit_layer(discriminator):
+    """Return the layer of the logits; that of a further task comes after it."""
+    last, *others = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    assert len(others) == isinstance(discriminator, AuxiliaryDiscriminator)
+    return last
+
+
 def mixed(discriminator, images, labels):
     """Return logits as trainer.precision=bf16-mixed computes them."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
@@ -248,7 +309,7 @@ def test_the_last_layer_computes_in_float32_under_autocast(model):
     """The logits are those of the rounded features by a float32 layer, to float32's digits."""
     _, discriminator = build(model)
     discriminator.eval()
-    (last,) = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    last = find_logit_layer(discriminator)
     features = []
     last.register_forward_hook(lambda _, inputs, outputs: features.append((inputs[0].float(), outputs)))
     images, labels = torch.randn(6, 1, 28, 28), torch.arange(6)
@@ -271,7 +332,7 @@ def test_autocast_resolves_logits_that_are_large_and_alike(model):
     """Around 100 neighbors in bfloat16 are 0.5 apart."""
     _, discriminator = build(model)
     discriminator.eval()
-    (last,) = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
+    last = find_logit_layer(discriminator)
     nn.init.constant_(last.bias, 100.0)
     images, labels = torch.rand(64, 1, 28, 28) * 2 - 1, torch.arange(64) % 10
     with torch.no_grad():

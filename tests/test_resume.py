@@ -222,6 +222,12 @@ def test_where_a_run_and_its_data_lie_is_no_change():
     assert compare_settings(at("here", 1), at("there", 2), "x.ckpt") == {}
 
 
+def test_a_run_without_a_key_had_the_value_that_changes_nothing():
+    assert compare_settings({"seed": 0}, {"seed": 0, "pack": 1, "data": {"fraction": 1.0}}, "x.ckpt") == {}
+    with pytest.raises(InputError, match=r"^data.fraction=0.1 \(the run has data.fraction=1.0\): can't change"):
+        compare_settings({"seed": 0}, {"seed": 0, "data": {"fraction": 0.1}}, "x.ckpt")
+
+
 @pytest.mark.parametrize("old", [None, 1.0])
 @pytest.mark.parametrize("name", ["gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up"])
 def test_numbers_that_may_change_on_the_way_are_recorded(name, old):

@@ -52,6 +52,8 @@ def test_runs_share_images_but_not_their_batches(prepared):
     assert second.splits["train"] is first.splits["train"]
     assert second.classes == first.classes
     assert (first.seed, first.n_critic, second.seed, second.n_critic) == (0, 1, 1, 3)
+    less = build_data(prepared("data.fraction=0.1", "seed=2"))
+    assert (len(less.splits["train"]), less.summary) == (400, "data.fraction=0.1: trains on 400 of 4,000 images")
     third = build_data(prepared("data.batch_size=8", "data.image_size=32"))
     assert (third.batch_size, third.splits["train"].images.shape[-1]) == (8, 32)
 

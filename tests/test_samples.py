@@ -13,7 +13,7 @@ from gan.data.pixels import draw_grid
 class Labels(torch.nn.Module):
     """A generator of plain images: the brighter, the higher the label."""
 
-    device, n_classes = torch.device("cpu"), 1
+    device, n_classes, generator = torch.device("cpu"), 1, None
 
     def ema(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         level = 2 * labels.float() / max(1, self.n_classes - 1) - 1

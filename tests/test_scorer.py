@@ -97,8 +97,47 @@ def test_images_outside_their_range_are_an_error(value):
 def test_an_unconditional_generator_is_not_asked_for_classes():
     scorer = Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=200, conditional=False)
     scores = scorer.score(RealDigits(), latents().build_loader())
-    assert "conditional_accuracy" not in scores
+    assert not {"conditional_accuracy", "intra_fid_200"} & {*scores, *scorer.floor}
     assert scores["class_distance"] < 0.1
+
+
+def test_a_generator_that_ignores_its_labels_has_the_same_fid_and_a_high_intra_fid():
+    """Real digits with shuffled labels: all of them are as good, but of other classes than those asked for."""
+    digits = load_digits()
+    scorer = Scorer(Classifier(weights_path="mnist"), digits, n_fakes=4000)
+    train = digits.splits["train"]
+    faithful = scored(scorer, train.images, train.labels)
+    ignoring = scored(scorer, train.images, train.labels[torch.randperm(4000)])
+    assert ignoring["fid_4k"] == pytest.approx(faithful["fid_4k"], rel=0.1)
+    assert ignoring["intra_fid_4k"] > 3 * faithful["intra_fid_4k"]
+    assert faithful["intra_fid_4k"] == pytest.approx(scorer.floor["intra_fid_4k"])
+
+
+@pytest.mark.parametrize(
+    ("num_features", "n_fakes", "per_class", "is_measured"),
+    [(8, 200, 100, True), (8, 90, 100, False), (8, 200, 9, False), (300, 200, 100, False)],
+)
+def test_intra_fid_needs_some_images_of_each_class_and_few_features(num_features, n_fakes, per_class, is_measured):
+    digits = load_digits()
+    test = digits.splits["test"]
+    digits.splits["test"] = test.select(torch.cat([(test.labels == c).nonzero()[:per_class, 0] for c in range(10)]))
+    scorer = Scorer(Pixels(num_features), digits, n_fakes=n_fakes)
+    scores = scored(scorer, test.images[::5], test.labels[::5])
+    assert (scorer.intra_fid_name in scores) == (scorer.intra_fid_name in scorer.floor) == is_measured
+
+
+COLLAPSED = {"one image": [5], "two images": [5, 995], "one image of each class": [100 * c for c in range(10)]}
+
+
+@pytest.mark.parametrize("name", COLLAPSED)
+def test_a_generator_of_few_images_is_collapsed(name):
+    scorer = Scorer(Classifier(weights_path="mnist"), load_digits(), n_fakes=1000)
+    images, chosen = scorer.reals.images, COLLAPSED[name]
+    copies = images[chosen].repeat(1000 // len(chosen), 1, 1, 1)
+    scores = scored(scorer, copies, torch.zeros(1000, dtype=torch.long))
+    assert scorer.find_collapse(scores, {}).startswith("diversity 0, real images ")
+    scores = scored(scorer, images, torch.zeros(1000, dtype=torch.long))
+    assert scorer.find_collapse(scores, {}) is None
 
 
 class TestCache:
@@ -142,6 +181,15 @@ class TestCache:
             scorer = self.scorer(tmp_path, z_seed=seed)
             scorer.measure_reals()
         assert scorer.extractor.seen == 0
+
+    def test_a_file_of_an_earlier_layout_is_not_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("gan.metrics.scorer.LAYOUT", 1)
+        self.scorer(tmp_path).measure_reals()
+        monkeypatch.undo()
+        scorer = self.scorer(tmp_path)
+        scorer.measure_reals()
+        assert scorer.extractor.seen > 0
+        assert len(list(tmp_path.iterdir())) == 2
 
     @pytest.mark.parametrize("left", [0, 7, 400, -1])
     def test_a_truncated_file_is_made_again(self, tmp_path, left):

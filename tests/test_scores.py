@@ -1,6 +1,7 @@
 """Every score against its closed form or its definition written out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +13,19 @@ from torchmetrics.image import KernelInceptionDistance
 from gan.metrics.kid import compute_kid
 from gan.metrics.manifold import compute_manifold_scores, compute_radii
 from gan.metrics.memorization import estimate_copying, find_nearest
+from gan.metrics.real_statistics import sum_by_label
 from gan.metrics.scores import (
     ExtractorOutputs,
     PrecomputedFeatures,
     RealStatistics,
     compute_fid,
     compute_inception_score,
+    compute_intra_fid,
     compute_scores,
     name_fid,
 )
+
+OF_LABELS = ("label_counts", "label_sums", "label_products")
 
 
 def reference(features: Tensor, class_shares: Tensor | None = None) -> RealStatistics:
@@ -146,6 +151,7 @@ def test_precision_recall_density_and_coverage_equal_their_definitions(k):
         "recall": np.mean([any(d[i][j] < of_fakes[i] for i in range(50)) for j in range(60)]),
         "density": sum(d[i][j] < of_reals[j] for i in range(50) for j in range(60)) / (k * 50),
         "coverage": np.mean([any(d[i][j] < of_reals[j] for i in range(50)) for j in range(60)]),
+        "diversity": sorted(of_fakes)[24] / sorted(of_reals)[29],
     }
     assert torch.allclose(compute_radii(reals, k), torch.tensor(of_reals).double())
     assert compute_manifold_scores(reals, compute_radii(reals, k), fakes, k) == pytest.approx(expected)
@@ -195,7 +201,11 @@ def test_scores_of_coverage_equal_those_of_exact_distances(name):
         "coverage": inside.any(0).double().mean().item(),
     }
     assert torch.allclose(compute_radii(reals), of_reals, rtol=1e-9, atol=1e-5)
-    assert compute_manifold_scores(reals, compute_radii(reals), fakes) == pytest.approx(expected, rel=1e-9)
+    measured = compute_manifold_scores(reals, compute_radii(reals), fakes)
+    diversity = measured.pop("diversity")
+    assert measured == pytest.approx(expected, rel=1e-9)
+    if of_reals.median() > 0:
+        assert diversity == pytest.approx((of_fakes.median() / of_reals.median()).item(), rel=1e-6, abs=1e-6)
 
 
 def outputs(n: int = 100, d: int = 4, labels: Tensor | None = None) -> ExtractorOutputs:
@@ -221,7 +231,8 @@ def test_class_distance_is_half_the_sum_of_differences_of_shares():
 
 def test_an_extractor_without_classes_judges_none():
     measured = compute_scores(outputs(), reference(torch.randn(50, 4)), knows_classes=False)
-    assert set(measured) == {"fid", "kid", "precision", "recall", "density", "coverage", "inception_score"}
+    names = {"fid", "kid", "precision", "recall", "density", "coverage", "diversity", "inception_score"}
+    assert set(measured) == names
     features_only = ExtractorOutputs(torch.randn(100, 4), None, torch.zeros(100))
     assert "inception_score" not in compute_scores(features_only, reference(torch.randn(50, 4)), knows_classes=False)
 
@@ -245,7 +256,7 @@ def test_one_image_over_and_over_is_scored_as_what_it_is():
     covariance = torch.cov(reals.features.T)
     expected = reals.features.mean(0).square().sum() + covariance.trace()
     assert measured["fid"] == pytest.approx(expected.item(), rel=1e-6)
-    assert measured["recall"] == 0
+    assert measured["recall"] == measured["diversity"] == 0
     assert measured["inception_score"] == pytest.approx(1)
     assert measured["class_distance"] == pytest.approx(0.9)
 
@@ -261,6 +272,33 @@ def test_fewer_samples_than_features_still_give_the_distance_of_their_covariance
 def np_root(x: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(torch.cov(x.T))
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+def by_class(features: Tensor, labels: Tensor, num_classes: int) -> RealStatistics:
+    return replace(
+        reference(features), **dict(zip(OF_LABELS, sum_by_label(features, labels, num_classes), strict=True))
+    )
+
+
+def test_intra_fid_is_the_mean_of_the_closed_forms_of_the_classes():
+    """Of N(c, diag a) and N(c + m_c, diag b) in class c: the mean of |m_c|^2 + sum (sqrt a - sqrt b)^2."""
+    d, n = 16, 100
+    a, b = (torch.rand(d, dtype=torch.float64) + 0.1 for _ in range(2))
+    shifts = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
+    reals = torch.cat([exact_gaussian(n, torch.full((d,), 10.0 * c), a) for c in range(3)])
+    fakes = torch.cat([exact_gaussian(n, torch.full((d,), 10.0 * c + shifts[c]), b) for c in range(3)])
+    labels = torch.arange(3).repeat_interleave(n)
+    mixed = torch.randperm(3 * n)
+    found = compute_intra_fid(fakes[mixed], labels[mixed], by_class(reals, labels, 3))
+    expected = d * shifts.square().mean() + (a.sqrt() - b.sqrt()).square().sum()
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_intra_fid_leaves_out_a_class_without_a_covariance():
+    reals, labels = torch.randn(90, 4).double(), torch.arange(90) % 3
+    fakes, given = torch.randn(61, 4).double(), torch.cat([torch.arange(60) % 2, torch.tensor([2])])
+    two = [compute_fid(fakes[given == label], reference(reals[labels == label])) for label in (0, 1)]
+    assert compute_intra_fid(fakes, given, by_class(reals, labels, 3)) == pytest.approx(sum(two) / 2, rel=1e-9)
 
 
 def test_scoring_leaves_the_global_generator_alone():

@@ -219,6 +219,12 @@ def test_a_length_on_the_command_line_takes_the_place_of_a_searchs_budget_in_its
     assert "budget.images" not in shorter
 
 
+def test_a_value_that_changes_nothing_is_no_part_of_the_setting(search):
+    fixed = ["data=mnist_5k", "optimizer.lr=interval(1e-4,1e-2)"]
+    settings = [collect_setting(search(*fixed, f"data.fraction={fraction}")) for fraction in (1.0, 0.5)]
+    assert ["data.fraction" in setting for setting in settings] == [False, True]
+
+
 def test_a_word_that_exists_for_later_choices_only_is_part_of_the_setting(search):
     four, sixteen = (
         collect_setting(search("penalty=choice(none,r1)", f"penalty.r1.interval={interval}")) for interval in (4, 16)

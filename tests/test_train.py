@@ -106,6 +106,8 @@ def test_the_best_score_survives_a_resume():
         (["penalty=r1", "penalty.r1.gamma=0"], r"penalty\.r1\.gamma=0: must be above 0"),
         (["penalty=[r1,r2]", "penalty.r2.interval=0"], r"penalty\.r2\.interval=0: must be a whole number"),
         (["model=projection", "conditional=false"], r"model=projection: .*model=sngan"),
+        (["model=acgan", "conditional=false"], r"model=acgan: .*model=sngan"),
+        (["model=sngan", "model.generator.attention=16"], r"generator.attention=16: .*maps \(14, 28\), or null"),
         (["weight_clip=0"], r"weight_clip=0: must be above 0, or null"),
         (["gradient_clip_val=-1"], r"gradient_clip_val=-1: must be above 0, or null"),
         (["loss.label_smoothing=1"], r"loss\.label_smoothing=1: "),
@@ -181,7 +183,8 @@ def test_help_names_the_groups_and_their_options():
     done = run_forked("--help")
     assert done.returncode == 0
     for text in (
-        "model: assignment, dcgan, infogan, mlp, projection, r3gan, resnet_gp, sngan",
+        "model: acgan, assignment, biggan, dcgan, infogan, infogan_code, mlp, projection, r3gan, reacgan, "
+        "resnet_gp, sngan",
         "loss: bce, hinge, lsgan, minimax",
         "n_critic",
     ):

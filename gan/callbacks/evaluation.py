@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from gan import tracking
 from gan.callbacks.run_state import RunCallback
 from gan.distributed import any_process
 from gan.errors import Diverged, InputError
@@ -28,7 +29,8 @@ class Evaluation(RunCallback):
     `scores` holds the last scores. The objective is one of the scorer's `objectives`, such as FID by its name for this
     number of fakes (fid, fid_2k), and None without a scorer. Each evaluation adds a line to history.jsonl in the run's
     `folder`, and the best one so far is saved as checkpoints/best.ckpt. A run that is resumed with another objective or
-    protocol starts its search for the best anew.
+    protocol starts its search for the best anew. The first evaluation whose samples have collapsed, see the scorer's
+    `find_collapse`, is warned of, and marked in W&B's summary as `collapsed`.
     Raises InputError for any other objective, and Diverged for samples that are not finite.
     """
 
@@ -76,7 +78,8 @@ class Evaluation(RunCallback):
         self.run.evaluated_at, self.improved = trainer.global_step, False
         if not self.scorer:
             return
-        self.scores = self.scorer.compute()
+        before, self.scores = self.scores, self.scorer.compute()
+        self.warn_of_collapse(trainer, before)
         self.improved = self.scores[self.objective] < self.best
         self.best = min(self.best, self.scores[self.objective])
         self.scores[f"{self.objective}_best"] = self.best
@@ -91,6 +94,17 @@ class Evaluation(RunCallback):
         if self.folder and self.improved:
             trainer.save_checkpoint(self.folder / BEST)
 
+    def warn_of_collapse(self, trainer: Trainer, before: dict[str, float]) -> None:
+        """Warn once in a run if its samples have collapsed; `before` are the scores of the evaluation before."""
+        reason = self.scorer.find_collapse(self.scores, before)
+        if not reason or self.run.collapsed:
+            return
+        self.run.collapsed = True
+        if trainer.is_global_zero:
+            step = f"{trainer.global_step:,}"
+            log.warning("mode collapse: the samples at step %s have little variety: %s", step, reason)
+        tracking.log_summary(trainer.logger, {"collapsed": True})
+
     def record_divergence(self, reason: str) -> None:
         """Set the run's objective to inf."""
         log.warning("diverged: %s", reason)
@@ -102,10 +116,11 @@ class Evaluation(RunCallback):
         return f"{self.objective}, protocol {hash_protocol(self.scorer.protocol)}" if self.scorer else ""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}
+        own = {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}
+        return own | {"collapsed": self.run.collapsed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.run.seconds = state_dict["seconds"]
+        self.run.seconds, self.run.collapsed = state_dict["seconds"], state_dict.get("collapsed", False)
         if state_dict.get("measure") == self.measure():
             self.best = state_dict["best"]
 

@@ -12,13 +12,15 @@ from gan.callbacks.run_state import RunCallback
 from gan.data.pixels import draw_grid, save_grid
 from gan.data.points import Points
 from gan.metrics.real_statistics import choose_evenly
+from gan.models.networks import CodedGenerator
 
 
 class SampleGrid(RunCallback):
     """Writes a PNG of sample images to `folder` at each evaluation, one row per class, and logs it.
 
     The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
-    generator fills ten rows. The run's `pictures` are the last rows, by class.
+    generator fills ten rows. The run's `pictures` are the last rows, by class. A generator with a latent code gets a
+    second PNG, in which each row varies one part of the code for images of the first class.
     """
 
     def __init__(self, folder: str, *, conditional: bool = True, columns: int = 10, rows: int = 20) -> None:
@@ -37,6 +39,16 @@ class SampleGrid(RunCallback):
             tracking.log_image(trainer.logger, "samples", path, trainer.global_step)
             rows = zip(names, samples.split(columns), strict=True) if names else [("all", samples)]
             self.run.pictures = {name: draw_grid(row, columns) for name, row in rows}
+            if isinstance(pl_module.generator, CodedGenerator):
+                self.draw_traversal(trainer, pl_module, z[: self.columns], labels[: self.columns])
+
+    def draw_traversal(self, trainer: Trainer, pl_module: LightningModule, z: Tensor, labels: Tensor) -> None:
+        """Write and log a PNG with a row for each part of the code of z (columns, z_dim)."""
+        rows = pl_module.generator.traverse_code(z.to(pl_module.device))
+        labels = labels[:1].expand(len(z) * len(rows)).to(pl_module.device)
+        path = self.folder / "traversal" / f"step_{trainer.global_step:06d}.png"
+        save_grid(pl_module.ema(torch.cat([*rows.values()]), labels).cpu(), path, len(z), [*rows])
+        tracking.log_image(trainer.logger, "traversal", path, trainer.global_step)
 
     def choose(self, classes: Sequence[str], z: Tensor, labels: Tensor) -> tuple[list[str], Tensor, Tensor]:
         """Return the names of the rows (none without classes), and z and label of each image, row by row."""

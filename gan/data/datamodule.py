@@ -10,6 +10,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gan.data.fraction import choose_fraction
 from gan.data.latents import Latents
 from gan.data.pixels import to_float
 from gan.errors import InputError
@@ -30,6 +31,10 @@ class Images(Dataset):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]
+
+    def select(self, indices: Tensor) -> "Images":
+        """Return a copy of the chosen images, by indices (n,)."""
+        return Images(self.images[indices], self.labels[indices])
 
     def fingerprint(self) -> str:
         """Return a hash (hexadecimal) of all pixels, their shape and the labels."""
@@ -74,7 +79,8 @@ class ImageData(LightningDataModule):
     own. Images are (N, channels, image_size, image_size), uint8 in `splits` and float32 in [-1, 1] in training.
     `domain` names the shipped classifier that knows these images. Subclasses define `load`, which also sets `classes`,
     the names of the classes, and `summary`, one line on what was loaded. The caller sets `latents` after `setup`.
-    Raises InputError for channels other than 1 or 3 and for an image_size below 1.
+    Of the training split, `fraction` is used (see `choose_fraction`); the test split stays whole.
+    Raises InputError for channels other than 1 or 3, for an image_size below 1 and for a fraction outside of (0, 1].
     """
 
     channel_choices: Sequence[int] = (1, 3)
@@ -92,19 +98,33 @@ class ImageData(LightningDataModule):
         num_workers: int = 0,
         n_critic: int = 1,
         seed: int = 0,
+        fraction: float = 1.0,
     ) -> None:
         super().__init__()
         if channels not in self.channel_choices:
             raise InputError(f"data.channels={channels}: must be 1 (gray) or 3 (RGB)")
         if image_size < 1:
             raise InputError(f"data.image_size={image_size}: must be at least 1")
+        if not 0 < fraction <= 1:
+            raise InputError(f"data.fraction={fraction:g}: must be above 0 and at most 1, such as 0.1")
         self.channels, self.image_size, self.domain = channels, image_size, domain
         self.batch_size, self.num_workers, self.n_critic, self.seed = batch_size, num_workers, n_critic, seed
+        self.fraction = fraction
         self.splits: dict[str, Images] = {}
 
     @abstractmethod
     def load(self) -> dict[str, Images]:
         """Return the splits "train" and "test"; "test" may be empty."""
+
+    def load_splits(self) -> dict[str, Images]:
+        """Return the splits, the training split reduced to its `fraction`, which the summary then mentions."""
+        splits = self.load()
+        if self.fraction < 1:
+            train = splits["train"]
+            splits["train"] = train.select(choose_fraction(train.labels, self.fraction))
+            used = f"data.fraction={self.fraction:g}: trains on {len(splits['train']):,} of {len(train):,} images"
+            self.summary = "; ".join(filter(None, [self.summary, used]))
+        return splits
 
     def list_sources(self) -> Sequence[Path] | None:
         """Return the files that `load` reads; None if they are not known, and must be loaded again for each run."""
@@ -113,7 +133,7 @@ class ImageData(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        self.splits = self.load()
+        self.splits = self.load_splits()
         self.require_batches()
 
     def require_batches(self, n_processes: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: how well two sets of features cover each other, by nearest neighbors.
+"""Precision, recall, density, coverage and diversity: how two sets of features cover each other, by nearest neighbors.
 
 Features are in float64. At most 500 x 500 distances are in memory at a time.
 """
@@ -11,6 +11,7 @@ from torch import Tensor
 from gan.metrics.distances import compute_squared_distances, split_range
 
 NEIGHBORS = 5
+SMALLEST = 1e-12  # median radius of the reals: it is 0 if most of them are copies
 ROUNDING = 1e-12  # more than the error of a squared distance in float64, relative to the radius and the norm squared
 
 
@@ -34,15 +35,17 @@ def square_radii(radii: Tensor, centers: Tensor) -> Tensor:
 
 
 def compute_manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k: int = NEIGHBORS) -> dict[str, float]:
-    """Return precision and recall (Kynkaanniemi et al. 2019, eq. 2), density and coverage (Naeem et al. 2020).
+    """Return precision, recall (Kynkaanniemi et al. 2019, eq. 2), density, coverage (Naeem et al. 2020) and diversity.
 
     Features are those of reals (M, d) and fakes (N, d); `real_radii` (M,) is `compute_radii` of the reals. The ball of
     an image reaches to its k-th nearest neighbor. Precision is the share of fakes inside the ball of any real, recall
     the share of reals inside the ball of any fake, and coverage the share of reals whose ball holds a fake, all in
     [0, 1]. Density is the mean number of balls of reals that a fake is in, divided by k: about 1 for fakes that are
-    distributed like the reals, and possibly above.
+    distributed like the reals, and possibly above. Diversity is the median radius of the balls of fakes over that of
+    the reals': about 1 for as many fakes of the same distribution, less for more fakes, and 0 if most are copies.
     """
-    real_balls, fake_balls = square_radii(real_radii, reals), square_radii(compute_radii(fakes, k), fakes)
+    fake_radii = compute_radii(fakes, k)
+    real_balls, fake_balls = square_radii(real_radii, reals), square_radii(fake_radii, fakes)
     precise = torch.zeros(len(fakes), dtype=torch.bool)
     recalled, covered = torch.zeros(2, len(reals), dtype=torch.bool)
     inside = 0
@@ -59,4 +62,5 @@ def compute_manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k:
         "recall": recalled.double().mean().item(),
         "density": inside / (k * len(fakes)),
         "coverage": covered.double().mean().item(),
+        "diversity": (fake_radii.median() / real_radii.median().clamp(min=SMALLEST)).item(),
     }

@@ -62,9 +62,9 @@ class ModeScorer(Scorer):
         """Return modes (N,) with those of low quality, -1, as one more mode."""
         return modes.where(modes >= 0, self.extractor.num_modes)
 
-    def find_collapse(self, scores: dict[str, float]) -> str | None:
+    def find_collapse(self, scores: dict[str, float], before: dict[str, float]) -> str | None:
         """Return why samples are collapsed: most are of high quality, but in few modes; None if they are not."""
         found, known = scores["modes"], self.extractor.num_modes
         if scores["high_quality"] < MOSTLY_GOOD or found >= FEW_MODES * known:
             return None
-        return f"they are in {found:g} of {known} modes"
+        return f"{found:g} of {known} modes"

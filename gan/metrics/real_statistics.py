@@ -20,6 +20,7 @@ from gan.system.files import write_to_cache
 
 BATCH = 250
 MOST_FEATURES = 10_000  # stored, for scores that compare pairs of images
+LAYOUT = 2  # of the stored statistics, part of their keys
 
 
 def extract_outputs(
@@ -39,8 +40,13 @@ def choose_evenly(size: int, n: int) -> Tensor:
     return torch.linspace(0, size - 1, min(size, n)).round().long()
 
 
-def compute_statistics(extractor: Extractor, images: Images, device: torch.device | str) -> RealStatistics:
-    """Return the statistics of all images; raise ValueError for features that are not finite."""
+def compute_statistics(
+    extractor: Extractor, images: Images, device: torch.device | str, *, num_classes: int = 0
+) -> RealStatistics:
+    """Return the statistics of all images and, if `num_classes` is not 0, of those of each label.
+
+    Raises ValueError for features that are not finite.
+    """
     d = extractor.num_features
     total, products = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
     counts, features = torch.zeros(()), []
@@ -53,10 +59,19 @@ def compute_statistics(extractor: Extractor, images: Images, device: torch.devic
             counts = counts + torch.bincount(outputs.logits.argmax(1), minlength=outputs.logits.shape[1])
     if not torch.isfinite(products).all():
         raise ValueError(f"{extractor.name}: its features of the real images are not finite")
-    chosen = torch.cat(features)[choose_evenly(len(images), MOST_FEATURES)]
+    every = torch.cat(features)
+    chosen = every[choose_evenly(len(images), MOST_FEATURES)]
+    of_labels = sum_by_label(every, images.labels, num_classes) if num_classes else (None, None, None)
     return RealStatistics(
-        len(images), total, products, chosen, compute_radii(chosen.double()), counts.double() / len(images)
+        len(images), total, products, chosen, compute_radii(chosen.double()), counts.double() / len(images), *of_labels
     )
+
+
+def sum_by_label(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return counts (k,), sums (k, d) and sums of outer products (k, d, d), in float64, of features (N, d) by label."""
+    parts = [features[labels == label].double() for label in range(num_classes)]
+    sums, products = zip(*((part.sum(0), part.T @ part) for part in parts), strict=True)
+    return labels.bincount(minlength=num_classes), torch.stack(sums), torch.stack(products)
 
 
 def save_statistics(path: Path, reals: RealStatistics, floor: dict[str, float]) -> None:

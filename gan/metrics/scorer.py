@@ -11,7 +11,7 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from gan.data.datamodule import ImageData
+from gan.data.datamodule import ImageData, Images
 from gan.data.pixels import to_uint8
 from gan.distributed import gather_objects, get_rank
 from gan.errors import InputError
@@ -19,6 +19,7 @@ from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.kid import SUBSET_SIZE, SUBSETS
 from gan.metrics.manifold import NEIGHBORS
 from gan.metrics.real_statistics import (
+    LAYOUT,
     choose_evenly,
     compute_statistics,
     extract_outputs,
@@ -38,7 +39,9 @@ from gan.system.reuse import Last
 
 FEWEST_IMAGES = 10  # that can be scored
 MOST_SUBSETS, ENOUGH_FAKES = 4, 1000  # most subsets of fakes to score like the floor, and fakes that are enough
+COPIES, NEARLY_ALIKE = 0.005, 0.25  # shares of the diversity of real images below which fakes count as such
 CLEAR_GAIN = 0.1  # of the way from chance to certainty: the least accuracy of an extractor that knows the classes
+MOST_FEATURES_BY_CLASS = 256  # of an extractor, for FID inside classes: more features take too long for each class
 VERSION = 1  # of the scores' definitions, part of every protocol
 
 log = logging.getLogger(__name__)
@@ -51,8 +54,9 @@ class Scorer:
     `objectives` are the scores that a run may minimize. `floor` has the scores of `n_floor` images of the other split,
     as many as there are fakes (all, if fewer): what that many fakes of a perfect generator would reach. `protocol` says
     how scores are measured, with `n_fakes`, the `z_seed` and whether the `generator` is the "ema" or the "raw" one;
-    only scores of equal protocols may be compared. Without `conditional` there is no conditional accuracy. Statistics
-    of the reals are cached in `cache_dir`.
+    only scores of equal protocols may be compared. Without `conditional` there are no conditional accuracy and no FID
+    inside classes. The latter also needs an extractor of at most 256 features, and at least 10 images of each class
+    among the reals, the fakes and the floor's images. Statistics of the reals are cached in `cache_dir`.
     Under torch.distributed each process updates with its own batches, and all of them get the scores of all fakes.
     Raises InputError for an unknown reference and for fewer than 10 fakes or reals.
     """
@@ -83,8 +87,12 @@ class Scorer:
         self.extractor, self.conditional, self.num_classes = extractor, conditional, data.shape["num_classes"]
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self.fid_name = name_fid(n_fakes)
+        self.intra_fid_name = f"intra_{self.fid_name}"
         self.objectives: tuple[str, ...] = (self.fid_name, "kid")
         self.n_floor = min(len(self.others), n_fakes)
+        samples = (self.reals, len(self.reals)), (self.others, self.n_floor), (data.splits["train"], n_fakes)
+        is_enough = min(count_rarest(*sample, self.num_classes) for sample in samples) >= FEWEST_IMAGES
+        self.compares_classes = is_enough and extractor.num_features <= MOST_FEATURES_BY_CLASS
         self.floor: dict[str, float] = {}
         self.batches: list[ExtractorOutputs] = []
         self.protocol: dict[str, Any] = {
@@ -111,8 +119,9 @@ class Scorer:
     def list_scores(self) -> list[str]:
         """Return the names of all scores of a generator, before any is measured."""
         with torch.inference_mode():
-            _, logits = self.extractor(self.reals.images[:1])
-        names = [self.fid_name, "kid", "precision", "recall", "density", "coverage"]
+            _, logits = self.extractor(self.reals.__getitems__([0])[0])
+        names = [self.fid_name, "kid", "precision", "recall", "density", "coverage", "diversity"]
+        names += [self.intra_fid_name] if self.compares_classes and self.conditional else []
         names += [] if logits is None else ["inception_score"]
         if self.extractor.knows_classes:
             names += ["conditional_accuracy", "class_distance"] if self.conditional else ["class_distance"]
@@ -124,7 +133,8 @@ class Scorer:
             return
         of_fakes = ("generator", "z_seed")
         key = {name: value for name, value in self.protocol.items() if name not in of_fakes}
-        key |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type}
+        key |= {"others_sha256": self.others.fingerprint(), "device": torch.device(device).type, "layout": LAYOUT}
+        key["compares_classes"] = self.compares_classes
         self.real_statistics, floor = self.load_or_compute(digest(key), device)
         if self.num_classes and self.extractor.knows_classes:
             self.require_known_classes(floor["conditional_accuracy"])
@@ -143,7 +153,8 @@ class Scorer:
 
     def compute_reals(self, device: torch.device | str) -> tuple[RealStatistics, dict[str, float]]:
         """Return the statistics of the reals and the floor."""
-        self.real_statistics = compute_statistics(self.extractor, self.reals, device)
+        num_classes = self.num_classes if self.compares_classes else 0
+        self.real_statistics = compute_statistics(self.extractor, self.reals, device, num_classes=num_classes)
         chosen = choose_evenly(len(self.others), self.n_floor)
         outputs = extract_outputs(self.extractor, self.others, chosen, device)
         return self.real_statistics, self.score_outputs(concatenate_outputs(list(outputs)))
@@ -216,6 +227,18 @@ class Scorer:
         scores = [self.compute_scores(select_outputs(fakes, chosen)) for chosen in subsets]
         return {name: sum(values[name] for values in scores) / n_subsets for name in scores[0]}
 
+    def find_collapse(self, scores: dict[str, float], before: dict[str, float]) -> str | None:
+        """Return why the fakes with these scores are collapsed, None if they are not.
+
+        They are if they are copies, or nearly alike and not more varied than at the evaluation `before` ({}: none): at
+        the start of training samples are nearly alike, too.
+        """
+        fakes, reals = scores["diversity"], self.floor["diversity"]
+        is_growing = fakes > before.get("diversity", 0)
+        if fakes >= (COPIES if is_growing else NEARLY_ALIKE) * reals:
+            return None
+        return f"diversity {fakes:.2g}, real images {reals:.2g}"
+
     def describe(self) -> dict[str, Any]:
         """Return what is reported beside the scores: the floor, scores of as many fakes, their number, the protocol."""
         return {
@@ -236,8 +259,16 @@ class Scorer:
     def score_outputs(self, outputs: ExtractorOutputs) -> dict[str, float]:
         """Return all scores of an extractor's outputs, by name."""
         measured = compute_scores(outputs, self.real_statistics, knows_classes=self.extractor.knows_classes)
-        return {self.fid_name: measured.pop("fid")} | measured
+        names = {"fid": self.fid_name, "intra_fid": self.intra_fid_name}
+        return {names.get(name, name): value for name, value in measured.items()}
 
     def drop_inapplicable(self, measured: dict[str, float]) -> dict[str, float]:
-        """Return scores without conditional accuracy if the generator is unconditional."""
-        return {name: value for name, value in measured.items() if self.conditional or name != "conditional_accuracy"}
+        """Return scores without those of classes, conditional accuracy and intra FID, if G is unconditional."""
+        of_classes = () if self.conditional else ("conditional_accuracy", self.intra_fid_name)
+        return {name: value for name, value in measured.items() if name not in of_classes}
+
+
+def count_rarest(images: Images, n: int, num_classes: int) -> int:
+    """Return how many of n images with the class shares of `images` are of the rarest class; 0 without classes."""
+    counts = images.labels.bincount(minlength=num_classes)
+    return int(counts.min() * n / len(images)) if num_classes else 0

@@ -28,7 +28,8 @@ class RealStatistics:
 
     `feature_sum` (d,) and `feature_products` (d, d), the sum of outer products, are of all images in float64.
     `features` (M, d) are those of at most 10,000 images, evenly chosen, with their `radii` (M,). `class_shares` (c,)
-    are the shares of the classes that the extractor predicts.
+    are the shares of the classes that the extractor predicts. For the FID inside each of k classes, `label_counts` (k,)
+    are the numbers of images by label, and `label_sums` (k, d) and `label_products` (k, d, d) their sums.
     """
 
     n: int
@@ -37,6 +38,9 @@ class RealStatistics:
     features: Tensor
     radii: Tensor
     class_shares: Tensor
+    label_counts: Tensor | None = None
+    label_sums: Tensor | None = None
+    label_products: Tensor | None = None
 
 
 def concatenate_outputs(batches: list[ExtractorOutputs]) -> ExtractorOutputs:
@@ -62,7 +66,8 @@ class PrecomputedFeatures(nn.Identity):
 def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_classes: bool) -> dict[str, float]:
     """Return all scores of fakes against reals, by name; the global random state is not changed.
 
-    fid (Heusel et al. 2017, eq. 6; 0 is best), kid (Binkowski et al. 2018, section 4, mean over subsets; 0 is best and
+    fid (Heusel et al. 2017, eq. 6; 0 is best), intra_fid (if there are statistics of each class, see
+    `compute_intra_fid`; 0 is best), kid (Binkowski et al. 2018, section 4, mean over subsets; 0 is best and
     values may be below), inception_score (Salimans et al. 2016, section 4, mean over 10 splits; 1 to c; needs logits),
     precision, recall, density and coverage (see `compute_manifold_scores`). If the extractor knows the classes:
     conditional_accuracy, the share of fakes whose predicted class is their label, and class_distance, half the sum of
@@ -73,7 +78,10 @@ def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_clas
     if not all(bool(torch.isfinite(part).all()) for part in (features, fakes.logits) if part is not None):
         raise ValueError("the extractor's features of the samples are not finite, so they can't be scored")
     real_features = reals.features.double()
-    measured = {"fid": compute_fid(features, reals), "kid": compute_kid(features, real_features)}
+    measured = {"fid": compute_fid(features, reals)}
+    if reals.label_counts is not None:
+        measured["intra_fid"] = compute_intra_fid(features, fakes.labels, reals)
+    measured["kid"] = compute_kid(features, real_features)
     measured |= compute_manifold_scores(real_features, reals.radii, features)
     if fakes.logits is not None:
         measured["inception_score"] = compute_inception_score(fakes.logits)
@@ -87,9 +95,29 @@ def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_clas
 
 def compute_fid(features: Tensor, reals: RealStatistics) -> float:
     """Return the Frechet distance of features (N, d) float64 to those of the reals."""
+    return compute_distance(features, torch.tensor(reals.n), reals.feature_sum, reals.feature_products)
+
+
+def compute_intra_fid(features: Tensor, labels: Tensor, reals: RealStatistics) -> float:
+    """Return the mean over classes of the Frechet distance of a class's fakes to its reals.
+
+    `features` (N, d) are float64, `labels` (N,) what the generator was given. A class with fewer than two fakes, which
+    have no covariance, is left out of the mean. It is intra FID (Miyato & Koyama 2018, section 5.1); where a class has
+    few images, it is biased high.
+    """
+    of_reals = zip(reals.label_counts, reals.label_sums, reals.label_products, strict=True)
+    distances = [
+        compute_distance(features[labels == label], *statistics)
+        for label, statistics in enumerate(of_reals)
+        if (labels == label).count_nonzero() > 1
+    ]
+    return torch.tensor(distances, dtype=torch.float64).mean().item()
+
+
+def compute_distance(features: Tensor, n: Tensor, feature_sum: Tensor, feature_products: Tensor) -> float:
+    """Return the Frechet distance of features (N, d) float64 to n reals, given by their sum and sum of products."""
     fid = build_metric(FrechetInceptionDistance, features)
-    fid.real_features_sum, fid.real_features_cov_sum = reals.feature_sum, reals.feature_products
-    fid.real_features_num_samples = torch.tensor(reals.n)
+    fid.real_features_num_samples, fid.real_features_sum, fid.real_features_cov_sum = n, feature_sum, feature_products
     fid.update(features, real=False)
     return fid.compute().item()
 

@@ -9,6 +9,7 @@ from gan.models.layers import (
     LabeledSequential,
     LabelPlaneConv2d,
     LogitLayer,
+    MinibatchStd,
     apply_spectral_norm,
     build_norm,
     encode_labels,
@@ -51,12 +52,20 @@ class Discriminator(nn.Module):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,).
 
     `norm` follows each convolution but the first: batch as in the paper; layer or none with a penalty, which needs the
-    gradient of each sample by itself; or spectral, which normalizes all weights instead (Miyato et al. 2018). Raises
-    InputError for another norm, and for an image_size as the generator does.
+    gradient of each sample by itself; or spectral, which normalizes all weights instead (Miyato et al. 2018).
+    `minibatch_std` shows the last layer how much the samples of a batch differ, see `MinibatchStd`. Raises InputError
+    for another norm, and for an image_size as the generator does.
     """
 
     def __init__(
-        self, *, channels: int, image_size: int, num_classes: int, width: int = 128, norm: str = "batch"
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        width: int = 128,
+        norm: str = "batch",
+        minibatch_std: bool = False,
     ) -> None:
         super().__init__()
         start, n = factor_image_size(image_size)
@@ -65,7 +74,8 @@ class Discriminator(nn.Module):
         for i, (inputs, outputs) in enumerate(pairwise(widths), start=2):
             size = start * 2 ** (n - i)
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), build_norm(norm, outputs, size, size), nn.LeakyReLU(0.2)]
-        self.body = LabeledSequential(*layers, nn.Flatten(), LogitLayer(widths[-1] * start**2, 1))
+        layers += [MinibatchStd()] if minibatch_std else []
+        self.body = LabeledSequential(*layers, nn.Flatten(), LogitLayer((widths[-1] + minibatch_std) * start**2, 1))
         self.apply(initialize_normal)
         if norm == "spectral":
             apply_spectral_norm(self)

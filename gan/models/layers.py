@@ -28,6 +28,15 @@ def factor_image_size(image_size: int) -> tuple[int, int]:
     return start, n
 
 
+def require_classes(model: str, num_classes: int, part: str) -> None:
+    """Raise InputError for fewer than 2 classes: `model` is sngan with a further `part`, which needs them."""
+    if num_classes < 2:
+        raise InputError(
+            f"model={model}: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
+            f"conditional=false); model=sngan is the same network without the {part}"
+        )
+
+
 def build_norm(name: str, channels: int, *size: int) -> nn.Module:
     """Return the layer of `norm=name` for inputs (N, channels, *size), the identity for none and spectral.
 
@@ -101,6 +110,27 @@ class LabelPlaneConv2d(nn.Conv2d):
         maps = conv2d(plane, of_planes.flatten(0, 1)[:, None], None, self.stride, self.padding)
         maps = maps.view(-1, *x.shape[1:]).permute(0, 2, 3, 1)  # (num_classes, H', W', outputs), x's layout in memory
         return x.add_(embedding(rows, maps.flatten(1)).view(len(x), *maps.shape[1:]).permute(0, 3, 1, 2))
+
+
+class MinibatchStd(nn.Module):
+    """Append one channel with the standard deviation over groups of samples: (N, C, H, W) to (N, C + 1, H, W).
+
+    A group's value is the mean over all features and positions of their standard deviation over its samples. Groups
+    have the most samples that divide N, up to `group`. With a gradient penalty a sample's gradient includes its effect
+    on its group, as in the paper. Karras et al. 2018, "Progressive Growing of GANs", section 3; the groups of 4 and the
+    1e-8 are those of their code.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        size = max(k for k in range(1, self.group + 1) if n % k == 0)
+        variance = x.float().unflatten(0, (size, -1)).var(0, correction=0)  # (N / size, C, H, W)
+        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype)
+        return torch.cat([x, deviation.repeat(size).view(n, 1, 1, 1).expand(n, 1, height, width)], dim=1)
 
 
 class LabeledSequential(nn.Sequential):

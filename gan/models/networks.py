@@ -1,6 +1,6 @@
 """The interfaces of the two networks, which every architecture of this folder and a user's own have."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,4 +27,32 @@ class Discriminator(Protocol):
 
         Images are in [-1, 1], except where an augmentation widens the range.
         """
+        ...
+
+
+@runtime_checkable
+class AuxiliaryDiscriminator(Discriminator, Protocol):
+    """A discriminator with a further task, such as to classify images; both players minimize the loss of that, too.
+
+    In D's update the loss counts on the images that `auxiliary_on` names, "real", "fake" or both; in G's update it
+    counts on fakes. `auxiliary_weight` multiplies it. Penalties see the logits only.
+    """
+
+    auxiliary_weight: float
+    auxiliary_on: tuple[str, ...]
+
+    def judge_with_auxiliary(self, images: Tensor, labels: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits (N,), as when called, and the loss of the further task, a scalar, from one forward pass.
+
+        z (N, z_dim) is what fakes were generated from, None for reals.
+        """
+        ...
+
+
+@runtime_checkable
+class CodedGenerator(Generator, Protocol):
+    """A generator of which some numbers of z are a code, whose effect a picture shows."""
+
+    def traverse_code(self, z: Tensor) -> dict[str, Tensor]:
+        """Return rows of z, each (n, z_dim), by name: z (n, z_dim) with one part of the code varied in each."""
         ...

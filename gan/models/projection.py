@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.errors import InputError
-from gan.models.layers import LogitLayer, apply_spectral_norm
+from gan.models.layers import LogitLayer, apply_spectral_norm, require_classes
 from gan.models.resnet import build_trunk, initialize_glorot
 
 
@@ -16,14 +15,20 @@ class Discriminator(nn.Module):
     Miyato & Koyama 2018, eq. 3. Raises InputError without classes.
     """
 
-    def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        width: int = 128,
+        attention: int | None = None,
+        minibatch_std: bool = False,
+    ) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise InputError(
-                f"model=projection: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
-                "conditional=false); model=sngan is the same network without the projection"
-            )
-        self.blocks = build_trunk(channels, 0, width, image_size)  # labels enter at the end only
+        require_classes("projection", num_classes, "projection")
+        # no classes: labels enter at the end only
+        self.blocks = build_trunk(channels, 0, width, image_size, attention, minibatch_std=minibatch_std)
         self.psi, self.v = LogitLayer(width, 1), nn.Embedding(num_classes, width)
         self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.v.weight)  # as in the authors' code

@@ -1,32 +1,43 @@
 """The residual networks of the papers' 32 px experiments (Gulrajani et al. 2017, Miyato et al. 2018, table 4).
 
-One generator and the blocks of three discriminators: sngan, projection and resnet_gp.
+One generator and the blocks of the discriminators sngan, projection, resnet_gp, acgan, reacgan and biggan.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from gan.models.layers import ConditionalBatchNorm2d, LabeledSequential, LabelPlaneConv2d, factor_image_size
+from gan.models.attention import SelfAttention, require_attention_size
+from gan.models.layers import (
+    ConditionalBatchNorm2d,
+    LabeledSequential,
+    LabelPlaneConv2d,
+    MinibatchStd,
+    factor_image_size,
+)
 
 
 class GeneratorBlock(nn.Module):
-    """A residual block from (N, inputs, H, W) to (N, outputs, 2H, 2W), with batch norm before each ReLU.
+    """A residual block from (N, inputs, H, W) to (N, outputs, 2H, 2W), with a norm before each ReLU.
 
-    With num_classes above 0 the batch norm is conditional on the labels (N,).
+    `build_norm(channels)` returns a conditional norm, which is called with maps and the block's `condition`: the labels
+    (N,), or vectors (N, d).
     """
 
-    def __init__(self, inputs: int, outputs: int, num_classes: int) -> None:
+    def __init__(self, inputs: int, outputs: int, build_norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.norm1 = ConditionalBatchNorm2d(inputs, num_classes)
+        self.norm1 = build_norm(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = ConditionalBatchNorm2d(outputs, num_classes)
+        self.norm2 = build_norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        h = interpolate(relu(self.norm1(x, labels)), scale_factor=2)
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        h = interpolate(relu(self.norm1(x, condition)), scale_factor=2)
         h = self.conv1(h)
-        h = self.conv2(relu(self.norm2(h, labels)))
+        h = self.conv2(relu(self.norm2(h, condition)))
         return h + interpolate(self.shortcut(x), scale_factor=2)  # a 1x1 convolution commutes with nearest upsampling
 
 
@@ -68,16 +79,27 @@ class DiscriminatorBlock(nn.Module):
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    Labels enter by conditional batch norm. Raises InputError for an image_size that is not 4..7 times a
-    power of two.
+    Labels enter by conditional batch norm. With `attention`, self-attention follows the block whose maps have this size
+    in px. Raises InputError for an image_size that is not 4..7 times a power of two, and for an attention that is not
+    the size of a block's maps.
     """
 
-    def __init__(self, *, channels: int, image_size: int, num_classes: int, z_dim: int = 128, width: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        z_dim: int = 128,
+        width: int = 256,
+        attention: int | None = None,
+    ) -> None:
         super().__init__()
         self.z_dim = z_dim
         start, n = factor_image_size(image_size)
         self.project = nn.Sequential(nn.Linear(z_dim, width * start**2), nn.Unflatten(1, (width, start, start)))
-        self.blocks = nn.ModuleList(GeneratorBlock(width, width, num_classes) for _ in range(n))
+        build_norm = partial(ConditionalBatchNorm2d, num_classes=num_classes)
+        self.blocks = build_generator_blocks(width, image_size, [build_norm] * n, attention)
         self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
         self.apply(initialize_glorot)
         nn.init.xavier_uniform_(self.head[2].weight)  # 3x3, but in no residual block
@@ -89,21 +111,54 @@ class Generator(nn.Module):
         return self.head(x)  # (N, C, H, W)
 
 
-def build_trunk(channels: int, num_classes: int, width: int, image_size: int) -> LabeledSequential:
+def build_generator_blocks(
+    width: int, image_size: int, norms: list[Callable[[int], nn.Module]], attention: int | None
+) -> nn.ModuleList:
+    """Return a generator's blocks, each with a norm of its own, up to maps (N, width, image_size, image_size).
+
+    Self-attention follows the block whose maps have the size `attention`. Raises InputError if none has.
+    """
+    sizes = [image_size // 2**i for i in reversed(range(len(norms)))]
+    require_attention_size("generator", attention, sizes)
+    blocks: list[nn.Module] = [GeneratorBlock(width, width, build_norm) for build_norm in norms]
+    if attention is not None:
+        i = sizes.index(attention)
+        blocks[i] = LabeledSequential(blocks[i], SelfAttention(width))
+    return nn.ModuleList(blocks)
+
+
+def build_trunk(
+    channels: int,
+    num_classes: int,
+    width: int,
+    image_size: int,
+    attention: int | None = None,
+    *,
+    minibatch_std: bool = False,
+) -> LabeledSequential:
     """Return a discriminator's blocks, (N, channels, H, W) to (N, width, h, w): some halve the size, then two keep it.
 
     There is no ReLU after the last. Images of 32 px are halved twice, as in the papers; larger ones until h = w <= 8,
-    so that features cover as large a part of the image: three times at 64 px, four times at 128 px.
+    so that features cover as large a part of the image: three times at 64 px, four times at 128 px. Self-attention
+    follows the first block whose maps have the size `attention`. Raises InputError if none has. With `minibatch_std`
+    the last block gets a channel more, see `MinibatchStd`.
     """
     halvings = 2
     while image_size / 2**halvings > 8:
         halvings += 1
-    return LabeledSequential(
+    blocks: list[nn.Module] = [
         InputBlock(channels, num_classes, width),
         *(DiscriminatorBlock(width, width, down=True) for _ in range(halvings - 1)),
         DiscriminatorBlock(width, width),
-        DiscriminatorBlock(width, width),
-    )
+        DiscriminatorBlock(width + minibatch_std, width),
+    ]
+    sizes = [image_size // 2 ** min(i + 1, halvings) for i in range(len(blocks))]
+    require_attention_size("discriminator", attention, sizes)
+    if minibatch_std:
+        blocks[-1] = nn.Sequential(MinibatchStd(), blocks[-1])
+    if attention is not None:
+        blocks.insert(sizes.index(attention) + 1, SelfAttention(width))
+    return LabeledSequential(*blocks)
 
 
 def initialize_glorot(module: nn.Module) -> None:
@@ -115,4 +170,5 @@ def initialize_glorot(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.Linear):
         gain = 2**0.5 if module.weight.shape[2:] == (3, 3) else 1.0
         nn.init.xavier_uniform_(module.weight, gain)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

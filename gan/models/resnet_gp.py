@@ -14,9 +14,18 @@ class Discriminator(nn.Module):
     It has no normalization, so that a gradient penalty is defined. Labels enter as one-hot planes beside the image.
     """
 
-    def __init__(self, *, channels: int, image_size: int, num_classes: int, width: int = 128) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        width: int = 128,
+        attention: int | None = None,
+        minibatch_std: bool = False,
+    ) -> None:
         super().__init__()
-        self.blocks = build_trunk(channels, num_classes, width, image_size)
+        self.blocks = build_trunk(channels, num_classes, width, image_size, attention, minibatch_std=minibatch_std)
         self.head = LogitLayer(width, 1)
         self.apply(initialize_glorot)
 

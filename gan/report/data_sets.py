@@ -13,7 +13,7 @@ from gan.report.statistics import choose_score, compare_to_floor, list_scores, r
 from gan.run.record import Run, group_by_cell
 
 OF_DATA = ("data", "data_sha256", "metrics", "objective")  # keys of a config that follow from the data set
-KEPT = ("batch_size",)  # keys of data that are settings of training
+KEPT = ("batch_size", "fraction")  # keys of data that are settings of training
 
 
 @dataclass(frozen=True)

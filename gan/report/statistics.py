@@ -98,15 +98,16 @@ def sign_score(score: str) -> int:
 
 def smaller_is_better(score: str) -> bool:
     """Whether a lower value of a score is better: it is a distance."""
-    return score.startswith(("fid", "kid", "mode_kl", "reverse_kl", "class_distance", "copying"))
+    distances = ("fid", "intra_fid", "kid", "mode_kl", "reverse_kl", "class_distance", "copying")
+    return score.startswith(distances)
 
 
 def choose_score(runs: list[Run], score: str | None = None) -> str:
-    """Return the score to compare runs by: the one asked for, otherwise their FID or, without one, mode_kl.
+    """Return the score to compare runs by: the one asked for, otherwise their FID, mode_kl or reverse_kl.
 
     Raises InputError for a score that the runs do not have.
     """
     measured = sorted({name for run in runs for name in run.floor})
     if score and score not in measured:
         raise InputError(f"--score {score}: must be one of the scores of these runs: {', '.join(measured)}")
-    return score or next((name for name in measured if name.startswith("fid")), "mode_kl")
+    return score or next(name for name in measured if name.startswith(("fid", "mode_kl", "reverse_kl")))

@@ -45,7 +45,7 @@ def build_data(cfg: DictConfig) -> ImageData:
 
 def load_images(data: ImageData) -> tuple[dict[str, Images], Sequence[str], str]:
     """Return splits, names of classes and summary of a config's images."""
-    return data.load(), data.classes, data.summary
+    return data.load_splits(), data.classes, data.summary
 
 
 def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
@@ -69,6 +69,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         ema_ramp_up=cfg.ema_ramp_up,
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
+        top_k=cfg.top_k,
     )
     check_gan(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     if cfg.trainer.get("compile"):

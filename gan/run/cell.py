@@ -41,7 +41,14 @@ INCIDENTAL = {
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
-NEUTRAL = {"pack": 1}  # values that change nothing, left out: earlier runs have no such key
+NEUTRAL = {  # values that change nothing, of keys that earlier runs lack
+    "pack": 1,
+    "data.fraction": 1.0,
+    "top_k": None,
+    "model.generator.attention": None,
+    "model.discriminator.attention": None,
+    "model.discriminator.minibatch_std": False,
+}
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
 LONGEST = 100  # W&B allows 128 characters; `generator-` and `-seed0` are added to it
@@ -52,6 +59,7 @@ WORDS = {  # settings that a name spells out, besides the penalties
     "n_critic": "n_critic",
     "pack": "pack",
     "data.batch_size": "batch_size",
+    "data.fraction": "fraction",
     "trainer.max_epochs": "epochs",
     "trainer.max_steps": "steps",
     "budget.images": "images",
@@ -66,7 +74,7 @@ def name_cell(config: Mapping[str, Any]) -> str:
     as `choices.cell`.
     """
     chosen = [str(config["choices"].get(name, "")) for name in CHOICES]
-    setting = select_setting(config)
+    setting = {name: value for name, value in select_setting(config).items() if not is_neutral(name, value)}
     digest = hashlib.sha256(json.dumps([chosen, unify_numbers(setting)], sort_keys=True, default=str).encode())
     head = "-".join([*chosen, *describe_setting(setting)])
     return f"{make_safe_name(head)[: LONGEST - 9].strip('-')}-{digest.hexdigest()[:8]}"
@@ -74,9 +82,8 @@ def name_cell(config: Mapping[str, Any]) -> str:
 
 def select_setting(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config's settings by dotted key, without incidental ones; a value of both optimizers is named once."""
-    setting = {name: value for name, value in flatten(config).items() if not is_incidental(name)}
+    setting = {name: value for name, value in (NEUTRAL | flatten(config)).items() if not is_incidental(name)}
     setting = {name: value for name, value in setting.items() if name not in BUDGETS or value is not None}
-    setting = {name: value for name, value in setting.items() if name not in NEUTRAL or value != NEUTRAL[name]}
     if setting.keys() & {*BUDGETS}:
         setting = remove_length(setting)
     for name in FILES:
@@ -107,6 +114,11 @@ def is_incidental(name: str) -> bool:
     """Return whether a dotted key, or a group above it, changes neither training nor scores."""
     above = name.split(".")
     return any(".".join(above[: i + 1]) in INCIDENTAL for i in range(len(above)))
+
+
+def is_neutral(name: str, value: Any) -> bool:
+    """Return whether a dotted key has the value with which a run is one of those before the key."""
+    return name in NEUTRAL and value == NEUTRAL[name]
 
 
 def describe_setting(setting: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from gan.augment import Augment
 from gan.errors import InputError
 from gan.gan import GAN
 from gan.losses import is_unbounded
+from gan.penalties import get_trait
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 RESHAPING = ("Alias", "Clone", "Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
@@ -39,16 +40,25 @@ def check_gan(
         raise InputError("augment: changes images of more than one pixel; for points use augment=none")
     if gan.pack > 1:
         require_packs(gan.pack, num_classes, batch_size)
+        if gan.has_auxiliary:
+            raise InputError(
+                f"pack={gan.pack}: this model's discriminator has a further task for single images; use pack=1"
+            )
     images = torch.zeros(2, gan.pack * channels, image_size, image_size)
     require_logits(gan.discriminator, images, labels)
     if mixed:
         warn_of_rounded_logits(gan.discriminator, images, labels)
     if batch_size == gan.pack:
         require_no_batch_statistics(gan)
-    if gan.penalties:
+    if has_penalty(gan, "per_sample"):
         require_per_sample_gradients(gan.discriminator)
-    elif is_unbounded(gan.loss) and gan.weight_clip is None:
-        require_spectral_norm(gan.discriminator)
+    if is_unbounded(gan.loss) and gan.weight_clip is None and not has_penalty(gan, "bounds_discriminator"):
+        require_spectral_norm(gan.discriminator, "penalty" if gan.penalties else "penalty=none")
+
+
+def has_penalty(gan: GAN, trait: str) -> bool:
+    """Return whether any of the penalties has a trait, see `gan.penalties.Penalty`."""
+    return any(get_trait(penalty, trait) for penalty, _ in gan.penalties)
 
 
 def refuse_nested_multirun(trainer: Trainer) -> None:
@@ -69,8 +79,8 @@ def refuse_nested_multirun(trainer: Trainer) -> None:
 def require_compilable(gan: GAN) -> None:
     """Raise InputError for a GAN that torch.compile can't train, and without the compiler that it needs on a CPU."""
     problem = None
-    if gan.penalties:
-        problem = "torch.compile can't differentiate twice, as penalties do; use penalty=none"
+    if has_penalty(gan, "differentiates_twice"):
+        problem = "torch.compile can't differentiate twice, as penalties do; use penalty=none, or approx_r1 for r1"
     elif any(is_parametrized(module) for module in gan.discriminator.modules()):
         problem = "torch.compile fails with spectral norm, which changes at each forward pass; use another norm"
     elif not torch.cuda.is_available() and not shutil.which(os.environ.get("CXX", "g++")):
@@ -121,12 +131,15 @@ def require_per_sample_gradients(discriminator: nn.Module) -> None:
             )
 
 
-def require_spectral_norm(discriminator: nn.Module) -> None:
-    """Raise InputError if D has no spectral norm: without any bound on D, the Wasserstein loss has no minimum."""
+def require_spectral_norm(discriminator: nn.Module, choice: str) -> None:
+    """Raise InputError if D has no spectral norm: without any bound on D, the Wasserstein loss has no minimum.
+
+    `choice` names the penalty's setting.
+    """
     if not any(is_parametrized(module) for module in discriminator.modules()):
         raise InputError(
-            "penalty=none: a Wasserstein loss needs a discriminator with bounded slope; use a penalty, weight_clip, or "
-            "spectral norm (discriminator_norm=spectral, model=sngan, model=projection)"
+            f"{choice}: a Wasserstein loss needs a discriminator with bounded slope; use a penalty on its gradient, "
+            "weight_clip, or spectral norm (discriminator_norm=spectral, model=sngan, model=projection)"
         )
 
 

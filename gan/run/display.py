@@ -14,6 +14,7 @@ from rich.table import Table
 from gan.system.console import plain_console
 
 READING = threading.Lock()  # all threads share sys.stderr
+FLAGS = ("diverged", "collapsed")  # shown only if they are true
 NAMES = {
     "kid": "KID",
     "mode_kl": "Mode KL",
@@ -43,7 +44,7 @@ def print_scores(run: dict[str, Any]) -> None:
     if floor:
         table.add_column(f"real images,\nn = {n:,}" if n else "real\nimages", justify="right")
     for name, value in scores.items():
-        if name != "diverged" or value:
+        if name not in FLAGS or value:
             others = [other for other in (best.get("scores"), at_n_floor, floor) if other]
             beside = [format_score(name, other[name]) if name in other else "" for other in others]
             table.add_row(score_label(name), format_score(name, value), *beside)
@@ -97,8 +98,8 @@ def print_files(files: dict[str, list]) -> None:
 
 def score_label(name: str) -> str:
     """Return a score's name for tables: "FID 2k, best so far" for fid_2k_best."""
-    words = name.replace("_best", ", best so far").replace("_", " ")
-    return NAMES.get(name) or ("FID" + words[3:] if name.startswith("fid") else words.capitalize())
+    words = name.replace("_best", ", best so far").replace("_", " ").capitalize()
+    return NAMES.get(name) or re.sub(r"\b(fid|kid|kl)\b", lambda found: found[0].upper(), words, flags=re.IGNORECASE)
 
 
 def format_parameter(value: Any, form: str = "{:.3g}") -> str:
@@ -118,7 +119,7 @@ def format_duration(seconds: float) -> str:
 
 def format_score(name: str, value: float) -> str:
     """Return a score with its unit, rounded for a table."""
-    if name == "diverged":
+    if name in FLAGS:
         return "yes" if value else "no"
     if name == "flops_per_step":
         return f"{value / 1e9:.3g} GFLOP"
@@ -128,4 +129,4 @@ def format_score(name: str, value: float) -> str:
         return f"{value:.1%}"
     if isinstance(value, int) or (name == "modes" and value.is_integer()):
         return f"{value:,.0f}"
-    return f"{value:.2f}" if name.startswith(("fid", "inception", "modes")) else f"{value:.4f}"
+    return f"{value:.2f}" if name.startswith(("fid", "intra_fid", "inception", "modes")) else f"{value:.4f}"

@@ -15,7 +15,7 @@ from gan.run.cell import BUDGETS, flatten
 from gan.run.command_line import get_key, list_replaced_keys
 
 READ = (  # keys outside of any `_target_` that train.py reads
-    *("seed", "n_critic", "pack", "fresh_fakes", "conditional", "gradient_clip_val", "weight_clip"),
+    *("seed", "n_critic", "pack", "fresh_fakes", "conditional", "gradient_clip_val", "weight_clip", "top_k"),
     *("ema_half_life_steps", "ema_ramp_up"),
     *("metrics.n_fakes", "metrics.reference", "objective", "second_objective", "ckpt_path"),
 )

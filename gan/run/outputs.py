@@ -57,6 +57,7 @@ def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path
         "generator_steps": trainer.global_step,
         "seconds": evaluation.run.seconds,
         "diverged": evaluation.run.diverged,
+        "collapsed": evaluation.run.collapsed,
     }
     run = {"scores": evaluation.scores | evaluation.run.cost | facts}
     if scorer:

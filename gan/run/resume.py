@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from gan.errors import InputError
 from gan.gan import GAN
-from gan.run.cell import flatten
+from gan.run.cell import NEUTRAL, flatten
 from gan.run.checkpoints import read_checkpoint, require_same_layers, shapes
 from gan.run.command_line import OVERRIDES, get_key, read_config
 from gan.run.config import format_value
@@ -22,12 +22,8 @@ CHANGES = "changed_at_step"  # in a run's config: by step, the settings that wer
 FREE = ("budget", "trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES, CODE)
-UNRECORDED = {
-    "fresh_fakes": True,
-    "pack": 1,
-    "budget.images": None,
-    "budget.flops": None,
-}  # what runs did before these settings
+# what runs did before these settings
+UNRECORDED = {"fresh_fakes": True, "budget.images": None, "budget.flops": None, **NEUTRAL}
 PLACE_OPTIONS = ("data.root", "data.cache_dir", "data.num_workers", "trainer.default_root_dir")
 MOST_NAMED = 3  # settings in an error
 
@@ -116,7 +112,7 @@ def clear_folder(cfg: DictConfig, run_dir: Path) -> None:
             "choose another folder with hydra.run.dir (for a multirun, hydra.sweep.dir)"
         )
     compare_settings(recorded, OmegaConf.to_container(cfg), run_dir / CONFIG)
-    for path in [*(run_dir / name for name in left), *run_dir.glob("samples/step_*.png")]:
+    for path in [*(run_dir / name for name in left), *run_dir.glob("samples/**/step_*.png")]:
         path.unlink()
 
 

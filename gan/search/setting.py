@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from gan.errors import InputError
-from gan.run.cell import BUDGETS, is_incidental
+from gan.run.cell import BUDGETS, is_incidental, is_neutral
 from gan.run.command_line import list_replaced_keys
 from gan.search.space import Space
 from gan.search.trials import CONFIRMS, get_history, is_counted
@@ -24,7 +24,8 @@ SHARED = ("seed", "data.root", "second_objective")  # they may differ within a c
 def collect_setting(space: Space) -> dict[str, Any]:
     """Return what a search's trials share: all that is built, with seed and data, and the names of its parameters."""
     shared = space.describe(*ELSEWHERE)
-    setting = {name: value for name, value in sorted(shared.items()) if name in SHARED or not is_incidental(name)}
+    acting = {name: value for name, value in sorted(shared.items()) if not is_neutral(name, value)}
+    setting = {name: value for name, value in acting.items() if name in SHARED or not is_incidental(name)}
     return json.loads(json.dumps(setting, default=str))
 
 
