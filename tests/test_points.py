@@ -162,7 +162,7 @@ class TestScorer:
     @pytest.mark.parametrize(("found", "missed", "collapsed"), [(6, 0.0, True), (7, 0.0, False), (1, 0.6, False)])
     def test_good_samples_in_few_modes_are_a_collapse(self, found, missed, collapsed):
         scorer, scores = score(load("grid25"), Choosing(load("grid25"), found, missed))
-        assert scorer.find_collapse(scores) == (f"they are in {found} of 25 modes" if collapsed else None)
+        assert scorer.find_collapse(scores, {}) == (f"{found} of 25 modes" if collapsed else None)
 
 
 class TestRuns:

@@ -18,6 +18,7 @@ FLAGS = ("diverged", "collapsed")  # shown only if they are true
 NAMES = {
     "kid": "KID",
     "mode_kl": "Mode KL",
+    "mode_kl_best": "Mode KL, best so far",
     "reverse_kl": "Reverse KL",
     "inception_score": "Inception Score",
     "seconds": "Training time",
