@@ -20,15 +20,8 @@ INCIDENTAL = {
     *("trainer.accelerator", "trainer.default_root_dir", "trainer.log_every_n_steps", "trainer.enable_model_summary"),
     *("trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly", "trainer.deterministic"),
     *("trainer.benchmark", "callbacks.progress", "callbacks.cost", "callbacks.throughput", "callbacks.interruption"),
-    *(
-        "callbacks.guard",
-        "callbacks.samples",
-        "callbacks.scatter",
-        "callbacks.checkpoint",
-        "callbacks.best",
-        "callbacks.last",
-    ),
-    *("callbacks.threads", "callbacks.search"),
+    *("callbacks.guard", "callbacks.samples", "callbacks.scatter", "callbacks.checkpoint", "callbacks.best"),
+    *("callbacks.last", "callbacks.threads", "callbacks.search"),
     # keys that act only through others, which interpolate them
     *(
         "optimizer.lr",
