@@ -27,7 +27,8 @@ class GAN(LightningModule):
     A step is one update of G after `n_critic` updates of D, each on new reals and fakes; Lightning's `global_step`
     counts these steps. G is updated on the fakes of D's last update, or with `fresh_fakes` on new ones. The networks
     are called as `generator(z, labels)` with z (N, z_dim) and labels (N,), and as `discriminator(images, labels)`,
-    which returns logits (N,). A discriminator may have a further task, whose loss is added to those of both players.
+    which returns logits (N,). A discriminator may have an auxiliary task, whose loss is added to those of both
+    players.
 
     With `pack` m, D judges m samples at once, reals or fakes, as one image with m times the channels, and so sees that
     fakes are alike (packing, Lin et al. 2018, "PacGAN", section 3). Losses and penalties then count packs as samples.
@@ -208,7 +209,7 @@ class GAN(LightningModule):
     def judge_with_auxiliary(
         self, images: Tensor, labels: Tensor, z: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return D's logits (N,), and the weighted loss of its further task, None without one; both as float32."""
+        """Return D's logits (N,), and the weighted loss of its auxiliary task, None without one; both as float32."""
         if not self.has_auxiliary:
             return self.judge(images, labels), None
         logits, loss = self.discriminator.judge_with_auxiliary(images, labels, z)

@@ -156,7 +156,7 @@ def test_minibatch_std_steps_with_every_model_that_has_it(configure, model, pena
 def test_every_model_bears_packs(configure, model, words):
     cfg = configure(f"model={model}", "pack=2", "conditional=false", "metrics=none", *NARROW[model], *words)
     if model == "infogan_code":
-        with pytest.raises(InputError, match=r"pack=2: .*further task"):
+        with pytest.raises(InputError, match=r"pack=2: .*auxiliary task"):
             build_gan(cfg, shape_of(1, 28, 0))
         return
     gan = build_gan(cfg, shape_of(1, 28, 0))

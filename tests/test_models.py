@@ -292,7 +292,7 @@ def test_sum_and_mean_pooling_are_where_their_papers_have_them():
 
 
 def find_logit_layer(discriminator):
-    """Return the layer of the logits; that of a further task comes after it."""
+    """Return the layer of the logits; that of an auxiliary task comes after it."""
     last, *others = (module for module in discriminator.modules() if isinstance(module, LogitLayer))
     assert len(others) == isinstance(discriminator, AuxiliaryDiscriminator)
     return last

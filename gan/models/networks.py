@@ -32,7 +32,7 @@ class Discriminator(Protocol):
 
 @runtime_checkable
 class AuxiliaryDiscriminator(Discriminator, Protocol):
-    """A discriminator with a further task, such as to classify images; both players minimize the loss of that, too.
+    """A discriminator with an auxiliary task, such as classifying images, whose loss both players minimize too.
 
     In D's update the loss counts on the images that `auxiliary_on` names, "real", "fake" or both; in G's update it
     counts on fakes. `auxiliary_weight` multiplies it. Penalties see the logits only.
@@ -42,17 +42,17 @@ class AuxiliaryDiscriminator(Discriminator, Protocol):
     auxiliary_on: tuple[str, ...]
 
     def judge_with_auxiliary(self, images: Tensor, labels: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits (N,), as when called, and the loss of the further task, a scalar, from one forward pass.
+        """Return logits (N,), as when called, and the loss of the auxiliary task, a scalar, from one forward pass.
 
-        z (N, z_dim) is what fakes were generated from, None for reals.
+        z (N, z_dim) is the input from which fakes were generated, None for reals.
         """
         ...
 
 
 @runtime_checkable
 class CodedGenerator(Generator, Protocol):
-    """A generator of which some numbers of z are a code, whose effect a picture shows."""
+    """A generator with a latent code, which is a part of z; sample grids show what each part of the code changes."""
 
     def traverse_code(self, z: Tensor) -> dict[str, Tensor]:
-        """Return rows of z, each (n, z_dim), by name: z (n, z_dim) with one part of the code varied in each."""
+        """Return rows (n, z_dim) by name, made from z (n, z_dim): one per category and one per number of the code."""
         ...

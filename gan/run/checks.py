@@ -42,7 +42,7 @@ def check_gan(
         require_packs(gan.pack, num_classes, batch_size)
         if gan.has_auxiliary:
             raise InputError(
-                f"pack={gan.pack}: this model's discriminator has a further task for single images; use pack=1"
+                f"pack={gan.pack}: this model's discriminator has an auxiliary task for single images; use pack=1"
             )
     images = torch.zeros(2, gan.pack * channels, image_size, image_size)
     require_logits(gan.discriminator, images, labels)
@@ -80,7 +80,7 @@ def require_compilable(gan: GAN) -> None:
     """Raise InputError for a GAN that torch.compile can't train, and without the compiler that it needs on a CPU."""
     problem = None
     if has_penalty(gan, "differentiates_twice"):
-        problem = "torch.compile can't differentiate twice, as penalties do; use penalty=none, or approx_r1 for r1"
+        problem = "torch.compile can't differentiate twice, as the penalty needs; use penalty=none or penalty=approx_r1"
     elif any(is_parametrized(module) for module in gan.discriminator.modules()):
         problem = "torch.compile fails with spectral norm, which changes at each forward pass; use another norm"
     elif not torch.cuda.is_available() and not shutil.which(os.environ.get("CXX", "g++")):
