@@ -1,4 +1,4 @@
-"""Regularizers of the discriminator's logits, for any loss, with the interface of penalties.py.
+"""Regularizers: penalties on the discriminator's logits, for any loss, with the interface of penalties.py.
 
 They take no gradient with respect to images: a second forward pass is cheaper than differentiating twice, and
 torch.compile can train it.
@@ -17,8 +17,9 @@ from gan.penalties import Penalty, require_interval, require_positive
 class ApproximateR1(Penalty):
     """R1 by a finite difference: weight * E (D(x) - D(x + sigma e))^2, with e ~ N(0, 1) drawn per pixel.
 
-    For small sigma it is R1 with gamma = 2 weight sigma^2, and for a linear D exactly so in expectation. It computes in
-    float32 outside autocast: the two logits differ by little. Dropout in D adds the difference of two masks.
+    For small sigma it is R1 with gamma = 2 weight sigma^2, 0.02 by default, and for a linear D exactly so in
+    expectation. It computes in float32 outside autocast: the two logits differ by little. Dropout in D adds the
+    difference of two masks, and spectral norm that of steps of its power iteration.
     Lin et al. 2025, "Diffusion Adversarial Post-Training for One-Step Video Generation", approximated R1 loss, with
     their weight and the sigma that they use for images.
     """
@@ -98,8 +99,10 @@ class LeCam(nn.Module):
     The anchors a_real and a_fake are exponential moving averages of D's mean logits of reals and fakes over updates,
     which start at those of the first. They are buffers, and so part of each checkpoint, and equal in all processes.
     Tseng et al. 2021, "Regularizing Generative Adversarial Networks under Limited Data", R_LC of section 3, with the
-    weight that they use for CIFAR-10 and the decay of their code. With a Wasserstein loss, D then estimates a LeCam
-    divergence. It uses the logits of the loss, in their precision. Raises InputError for a decay outside [0, 1).
+    weight that they use for CIFAR-10 and the decay of their code. Their code differs: it squares only positive
+    differences D(x) - a_fake and a_real - D(G(z)), and for CIFAR-10 starts after 1,000 steps. With a Wasserstein loss,
+    D then estimates a LeCam divergence. It uses the logits of the loss, in their precision. Raises InputError for a
+    decay outside [0, 1).
     """
 
     per_sample = differentiates_twice = False

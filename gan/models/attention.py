@@ -10,10 +10,11 @@ from gan.errors import InputError
 class SelfAttention(nn.Module):
     """Add to each position of maps (N, channels, H, W) a weighted sum over all positions; the shape stays.
 
-    x + gamma v(sum_i softmax_i(g(x)_j . f(x)_i) h(x)_i), where f, g, h and v are 1x1 convolutions without bias, f and g
-    have channels / 8 outputs and h has channels / 2. Zhang et al. 2019, "Self-Attention Generative Adversarial
-    Networks", eqs. 1 to 3. As in their code and in BigGAN's, f(x) and h(x) are max-pooled to half the size. gamma is
-    learned and starts at 0, so that the layer starts as the identity. Raises InputError for fewer than 8 channels.
+    x + gamma v(sum_i softmax_i(g(x)_j . f(x)_i) h(x)_i) at position j, where f, g, h and v are 1x1 convolutions without
+    bias, and f and g have channels / 8 outputs. Zhang et al. 2019, "Self-Attention Generative Adversarial Networks",
+    eqs. 1 to 3. As in their code and in BigGAN's, h has channels / 2 outputs, and f(x) and h(x) are max-pooled to half
+    the size. gamma is learned and starts at 0, so that the layer starts as the identity. Raises InputError for fewer
+    than 8 channels.
     """
 
     def __init__(self, channels: int) -> None:
@@ -41,6 +42,6 @@ def require_attention_size(player: str, attention: int | None, sizes: list[int])
     if attention is not None and attention not in sizes:
         shown = ", ".join(str(size) for size in dict.fromkeys(sizes))
         raise InputError(
-            f"model.{player}.attention={attention}: must be the size in px of this network's maps ({shown}), or null "
-            "for no self-attention"
+            f"model.{player}.attention={attention}: must be the size in px of some of this network's maps ({shown}), "
+            "or null for no self-attention"
         )

@@ -34,10 +34,10 @@ class ConditionedBatchNorm2d(nn.Module):
 class Generator(nn.Module):
     """Map z (N, z_dim) and labels (N,) to images (N, channels, image_size, image_size) in [-1, 1].
 
-    z is split into one chunk for the first layer and one for each block, as equal as can be. The condition of a block's
-    batch norms is its chunk joined with an `embedding` of the label, which all blocks share; without classes it is the
-    chunk. All layers but embedding and batch norm have spectral norm. `attention` is that of resnet.py's generator.
-    Raises InputError for an image_size or an attention as that one does.
+    z is split evenly into one chunk for the first layer and one for each block. The condition of a block's batch norms
+    is its chunk joined with an `embedding` of the label, which all blocks share; without classes it is the chunk alone.
+    All convolutions and dense layers have spectral norm, also those of gain and bias. `attention` is that of
+    resnet.py's generator. Raises InputError for an image_size or an attention as that one does.
     """
 
     def __init__(

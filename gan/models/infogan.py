@@ -92,7 +92,7 @@ def quarter_image_size(image_size: int) -> int:
     """Return a quarter of image_size; raise InputError unless it is a multiple of 4, 8 or more."""
     if image_size < 8 or image_size % 4:
         raise InputError(
-            f"data.image_size={image_size}: model=infogan needs a multiple of 4, 8 or more (28, 32, 64, ...); "
+            f"data.image_size={image_size}: this model needs a multiple of 4, 8 or more (28, 32, 64, ...); "
             "model=mlp takes any size, and points"
         )
     return image_size // 4

@@ -38,9 +38,10 @@ class Generator(infogan.Generator):
         return super().forward(z, labels)
 
     def traverse_code(self, z: Tensor) -> dict[str, Tensor]:
-        """Return a row (n, z_dim) for each category of all z (n, z_dim), and one for each number from -2 to 2.
+        """Return rows (n, z_dim) by name, from z (n, z_dim): one per category, one per number of the code.
 
-        The latter keep all else of the first z. Chen et al. 2016, figure 2.
+        A category's row is z with this category. A number's row is the first z, with that number from -2 to 2. Chen et
+        al. 2016, figure 2.
         """
         rows = {}
         for i in range(self.categories):
@@ -55,8 +56,8 @@ class Generator(infogan.Generator):
 class Discriminator(infogan.Discriminator):
     """Map images (N, channels, image_size, image_size) and labels (N,) to logits (N,), and predict the code of fakes.
 
-    Both players minimize -E log Q(c | G(z)): with the constant entropy of the code it is the negative lower bound of
-    the mutual information (Chen et al. 2016, eqs. 4 to 6, where the weight lambda is 1). Q is a categorical
+    Both players minimize -E log Q(c | G(z)). Less the constant entropy of the code, it is the negative of a lower bound
+    of the mutual information (Chen et al. 2016, eqs. 4 to 6, where the weight lambda is 1). Q is a categorical
     distribution, and a normal one of variance 1 for each number. As in the authors' code, D's update trains Q together
     with the features that it shares with D. Raises InputError as infogan.py does, for an empty code, and for an
     `auxiliary_weight` that is not above 0.

@@ -115,8 +115,8 @@ class LabelPlaneConv2d(nn.Conv2d):
 class MinibatchStd(nn.Module):
     """Append one channel with the standard deviation over groups of samples: (N, C, H, W) to (N, C + 1, H, W).
 
-    A group's value is the mean over all features and positions of their standard deviation over its samples. Groups
-    have the most samples that divide N, up to `group`. With a gradient penalty a sample's gradient includes its effect
+    A group's value is the mean over all features and positions of their standard deviation over its samples. The size
+    of groups is the largest divisor of N up to `group`. With a gradient penalty a sample's gradient includes its effect
     on its group, as in the paper. Karras et al. 2018, "Progressive Growing of GANs", section 3; the groups of 4 and the
     1e-8 are those of their code.
     """

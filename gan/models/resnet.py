@@ -141,7 +141,7 @@ def build_trunk(
     There is no ReLU after the last. Images of 32 px are halved twice, as in the papers; larger ones until h = w <= 8,
     so that features cover as large a part of the image: three times at 64 px, four times at 128 px. Self-attention
     follows the first block whose maps have the size `attention`. Raises InputError if none has. With `minibatch_std`
-    the last block gets a channel more, see `MinibatchStd`.
+    the last block gets one more channel, see `MinibatchStd`.
     """
     halvings = 2
     while image_size / 2**halvings > 8:
