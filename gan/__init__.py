@@ -15,7 +15,7 @@ def count_recipe_images() -> int | None:
 
 # A budget in epochs replaces the default budget in steps: ${steps_unless:${.max_epochs},5000}
 OmegaConf.register_resolver("steps_unless", lambda epochs, steps: -1 if epochs > 0 else steps, replace=True)
-# A value that depends on whether a config group has any parts beside some: ${if_any:${penalty},layer,batch,[lecam]}
+# A value that depends on whether a config group has parts beside the listed: ${if_any:${penalty},layer,batch,[lecam]}
 OmegaConf.register_resolver(
     "if_any",
     lambda parts, value, otherwise, beside=(): value if {*(parts or ())} - {*beside} else otherwise,

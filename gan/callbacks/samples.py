@@ -20,7 +20,7 @@ class SampleGrid(RunCallback):
 
     The images of a column share their z. Of more than `rows` classes some are shown, evenly spaced; an unconditional
     generator fills ten rows. The run's `pictures` are the last rows, by class. A generator with a latent code gets a
-    second PNG, in which each row varies one part of the code for images of the first class.
+    second PNG, of the first class, with one row per category and one row per number of the code.
     """
 
     def __init__(self, folder: str, *, conditional: bool = True, columns: int = 10, rows: int = 20) -> None:
@@ -43,7 +43,7 @@ class SampleGrid(RunCallback):
                 self.draw_traversal(trainer, pl_module, z[: self.columns], labels[: self.columns])
 
     def draw_traversal(self, trainer: Trainer, pl_module: LightningModule, z: Tensor, labels: Tensor) -> None:
-        """Write and log a PNG with a row for each part of the code of z (columns, z_dim)."""
+        """Write and log a PNG with the rows of `traverse_code`, for z (columns, z_dim) and the first of the labels."""
         rows = pl_module.generator.traverse_code(z.to(pl_module.device))
         labels = labels[:1].expand(len(z) * len(rows)).to(pl_module.device)
         path = self.folder / "traversal" / f"step_{trainer.global_step:06d}.png"

@@ -80,7 +80,7 @@ class ImageData(LightningDataModule):
     `domain` names the shipped classifier that knows these images. Subclasses define `load`, which also sets `classes`,
     the names of the classes, and `summary`, one line on what was loaded. The caller sets `latents` after `setup`.
     Of the training split, `fraction` is used (see `choose_fraction`); the test split stays whole.
-    Raises InputError for channels other than 1 or 3, for an image_size below 1 and for a fraction outside of (0, 1].
+    Raises InputError for channels not in `channel_choices`, an image_size below 1 and a fraction outside (0, 1].
     """
 
     channel_choices: Sequence[int] = (1, 3)

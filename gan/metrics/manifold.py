@@ -41,8 +41,8 @@ def compute_manifold_scores(reals: Tensor, real_radii: Tensor, fakes: Tensor, k:
     an image reaches to its k-th nearest neighbor. Precision is the share of fakes inside the ball of any real, recall
     the share of reals inside the ball of any fake, and coverage the share of reals whose ball holds a fake, all in
     [0, 1]. Density is the mean number of balls of reals that a fake is in, divided by k: about 1 for fakes that are
-    distributed like the reals, and possibly above. Diversity is the median radius of the balls of fakes over that of
-    the reals': about 1 for as many fakes of the same distribution, less for more fakes, and 0 if most are copies.
+    distributed like the reals, and possibly above. Diversity is the median radius of the fakes' balls divided by that
+    of the reals' balls: about 1 for as many fakes of the same distribution, less for more fakes, 0 if most are copies.
     """
     fake_radii = compute_radii(fakes, k)
     real_balls, fake_balls = square_radii(real_radii, reals), square_radii(fake_radii, fakes)

@@ -38,7 +38,7 @@ class ModeScorer(Scorer):
         if self.floor or get_rank():
             return
         modes = self.find_modes(self.reals, torch.arange(len(self.reals)))
-        self.real_shares = torch.bincount(self.count_low_quality(modes)).double() / len(modes)  # of it, too: the last
+        self.real_shares = torch.bincount(self.count_low_quality(modes)).double() / len(modes)  # low quality last
         self.floor = self.score_modes(self.find_modes(self.others, choose_evenly(len(self.others), self.n_floor)))
 
     def find_modes(self, samples: Images, chosen: Tensor) -> Tensor:

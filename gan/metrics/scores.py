@@ -69,9 +69,9 @@ def compute_scores(fakes: ExtractorOutputs, reals: RealStatistics, *, knows_clas
     fid (Heusel et al. 2017, eq. 6; 0 is best), intra_fid (if there are statistics of each class, see
     `compute_intra_fid`; 0 is best), kid (Binkowski et al. 2018, section 4, mean over subsets; 0 is best and
     values may be below), inception_score (Salimans et al. 2016, section 4, mean over 10 splits; 1 to c; needs logits),
-    precision, recall, density and coverage (see `compute_manifold_scores`). If the extractor knows the classes:
-    conditional_accuracy, the share of fakes whose predicted class is their label, and class_distance, half the sum of
-    absolute differences between the class shares of fakes and reals, both in [0, 1].
+    precision, recall, density, coverage and diversity (see `compute_manifold_scores`). If the extractor knows the
+    classes: conditional_accuracy, the share of fakes whose predicted class is their label, and class_distance, half the
+    sum of absolute differences between the class shares of fakes and reals, both in [0, 1].
     Raises ValueError for features or logits that are not finite.
     """
     features = fakes.features.double()

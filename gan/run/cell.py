@@ -110,7 +110,7 @@ def is_incidental(name: str) -> bool:
 
 
 def is_neutral(name: str, value: Any) -> bool:
-    """Return whether a dotted key has the value with which a run is one of those before the key."""
+    """Return whether a dotted key has its neutral value, which leaves a run in the cell of runs without the key."""
     return name in NEUTRAL and value == NEUTRAL[name]
 
 

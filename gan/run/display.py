@@ -16,10 +16,6 @@ from gan.system.console import plain_console
 READING = threading.Lock()  # all threads share sys.stderr
 FLAGS = ("diverged", "collapsed")  # shown only if they are true
 NAMES = {
-    "kid": "KID",
-    "mode_kl": "Mode KL",
-    "mode_kl_best": "Mode KL, best so far",
-    "reverse_kl": "Reverse KL",
     "inception_score": "Inception Score",
     "seconds": "Training time",
     "flops_per_step": "Cost of a step",

@@ -8,11 +8,11 @@ from gan.data.points import Points
 from gan.errors import InputError
 from gan.system.files import digest
 
-DEVIATIONS = 3  # from its mode that a sample of high quality may have, in standard deviations
+DEVIATIONS = 3  # a sample of high quality is nearer to its mode than this, in standard deviations
 
 
 class NearestMode:
-    """Maps points (N, 2, 1, 1) to the index of their nearest mode, -1 for those beyond 3 standard deviations of it.
+    """Maps points (N, 2, 1, 1) to the index of their nearest mode, -1 for those 3 or more standard deviations from it.
 
     Lin et al. 2018 (PacGAN), section 4.1. Raises InputError for data without known modes.
     """
