@@ -55,13 +55,15 @@ class Shift(Augment):
     def __init__(self, *, pixels: int = 4, mirror: bool = False) -> None:
         super().__init__()
         if pixels < 1:
-            raise InputError(f"pixels={pixels}: an image must be shifted by 1 pixel or more")
+            raise InputError(f"transform.pixels={pixels}: an image must be shifted by 1 pixel or more")
         self.pixels, self.mirror = pixels, mirror
 
     def forward(self, images: Tensor) -> Tensor:
         if self.pixels >= min(images.shape[2:]):
             size = " x ".join(map(str, images.shape[2:]))
-            raise InputError(f"pixels={self.pixels}: must be smaller than the images, which have {size} pixels")
+            raise InputError(
+                f"transform.pixels={self.pixels}: must be smaller than the images, which have {size} pixels"
+            )
         if self.mirror:
             mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
             images = torch.where(mirrored, images.flip(3), images)

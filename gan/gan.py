@@ -140,7 +140,7 @@ class GAN(LightningModule):
             with torch.no_grad():
                 for parameter in self.discriminator.parameters():
                     parameter.clamp_(-self.weight_clip, self.weight_clip)
-        self.augment.adapt(real_logits)
+        self.augment.adapt(real_logits.repeat_interleave(self.pack))  # one per sample
         self.logs |= {name: value.detach() for name, value in logs.items()}
 
     def generator_step(self, real: Tensor, fake: Tensor, labels: Tensor) -> None:

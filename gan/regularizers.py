@@ -19,7 +19,7 @@ class ApproximateR1(Penalty):
 
     For small sigma it is R1 with gamma = 2 weight sigma^2, 0.02 by default, and for a linear D exactly so in
     expectation. It computes in float32 outside autocast: the two logits differ by little. Dropout in D adds the
-    difference of two masks, and spectral norm that of steps of its power iteration.
+    difference of two masks.
     Lin et al. 2025, "Diffusion Adversarial Post-Training for One-Step Video Generation", approximated R1 loss, with
     their weight and the sigma that they use for images.
     """
@@ -133,8 +133,10 @@ class LeCam(nn.Module):
 def compute_response_to_noise(discriminator: Discriminator, images: Tensor, labels: Tensor, sigma: float) -> Tensor:
     """Return the mean squared change of D's logits by noise of standard deviation `sigma`, a scalar."""
     with torch.autocast(images.device.type, enabled=False):
-        noisy = images.detach() + sigma * torch.randn_like(images)
-        return (discriminator(images, labels) - discriminator(noisy, labels)).square().mean()
+        noisy = images + sigma * torch.randn_like(images)
+        # in one forward pass: spectral norm changes the weights a little at each, and so the logits
+        logits, noisy_logits = discriminator(torch.cat([images, noisy]), torch.cat([labels, labels])).chunk(2)
+        return (logits - noisy_logits).square().mean()
 
 
 def compute_inconsistency(discriminator: Discriminator, images: Tensor, labels: Tensor, transform: Augment) -> Tensor:

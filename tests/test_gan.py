@@ -441,7 +441,7 @@ def test_regularizers_and_top_k_resume_bit_for_bit(configure, monkeypatch, tmp_p
     assert resumed.stateful_penalties[0].updates == 12
 
 
-@pytest.mark.parametrize(("precision", "extra"), [("32-true", [0, 1, 2, 1]), ("bf16-mixed", [0, 1, 2, 2])])
+@pytest.mark.parametrize(("precision", "extra"), [("32-true", [0, 1, 2, 1]), ("bf16-mixed", [0, 1, 2, 1])])
 def test_regularizers_use_the_logits_of_the_loss_in_its_precision(configure, monkeypatch, precision, extra):
     """The forward passes that each adds to a discriminator update, and their precision."""
     forwards, counts = [], []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import train
-from gan.augment import Augment
+from gan.augment import ADA, Augment
 from gan.callbacks.cost import Cost, count_step_flops
 from gan.errors import InputError
 from gan.gan import GAN
@@ -105,6 +105,15 @@ def test_losses_and_penalties_of_packs_against_closed_forms(pack):
     torch.testing.assert_close(gan.logs["penalty"], penalty)
     torch.testing.assert_close(gan.logs["discriminator_loss"], means[1] - means[0])
     torch.testing.assert_close(gan.logs["generator_loss"], -means[1])
+
+
+def test_ada_counts_the_samples_of_a_pack():
+    """All logits are positive, so that p grows by the number of samples over ramp_images."""
+    gan = build_game(3, BCE(), augment=ADA(ramp_images=60))
+    with torch.no_grad():
+        gan.discriminator.w.fill_(1.0)
+    gan.discriminator_step(torch.ones(6, 2, 2, 2), torch.ones(6, 2, 2, 2), torch.zeros(6, dtype=torch.long), 0)
+    assert gan.augment.p.item() == pytest.approx(6 / 60)
 
 
 def test_bce_counts_a_pack_as_one_sample():

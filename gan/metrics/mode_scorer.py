@@ -38,7 +38,8 @@ class ModeScorer(Scorer):
         if self.floor or get_rank():
             return
         modes = self.find_modes(self.reals, torch.arange(len(self.reals)))
-        self.real_shares = torch.bincount(self.count_low_quality(modes)).double() / len(modes)  # low quality last
+        counts = torch.bincount(self.count_low_quality(modes), minlength=self.extractor.num_modes + 1)
+        self.real_shares = counts.double() / len(modes)  # low quality last
         self.floor = self.score_modes(self.find_modes(self.others, choose_evenly(len(self.others), self.n_floor)))
 
     def find_modes(self, samples: Images, chosen: Tensor) -> Tensor:

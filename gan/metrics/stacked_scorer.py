@@ -12,6 +12,7 @@ from gan.metrics.extractors.stacked_digits import StackedDigits
 from gan.metrics.mode_scorer import FEW_MODES, ModeScorer
 from gan.metrics.modes import compute_mode_scores
 from gan.metrics.real_statistics import BATCH, choose_evenly
+from gan.system.files import digest
 
 
 class StackedScorer(ModeScorer):
@@ -24,6 +25,7 @@ class StackedScorer(ModeScorer):
     def __init__(self, extractor: StackedDigits, data: StackedMNIST, **options: Any) -> None:
         super().__init__(extractor, data, **options)
         self.objectives, self.real_shares = ("reverse_kl",), extractor.mode_shares
+        self.protocol["mode_shares_sha256"] = digest(extractor.mode_shares.tolist())
 
     def list_scores(self) -> list[str]:
         return ["modes", "reverse_kl"]

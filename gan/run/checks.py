@@ -81,6 +81,8 @@ def require_compilable(gan: GAN) -> None:
     problem = None
     if has_penalty(gan, "differentiates_twice"):
         problem = "torch.compile can't differentiate twice, as the penalty needs; use penalty=none or penalty=approx_r1"
+    elif gan.has_auxiliary:
+        problem = "only a discriminator without an auxiliary task is compiled; use another model"
     elif any(is_parametrized(module) for module in gan.discriminator.modules()):
         problem = "torch.compile fails with spectral norm, which changes at each forward pass; use another norm"
     elif not torch.cuda.is_available() and not shutil.which(os.environ.get("CXX", "g++")):
