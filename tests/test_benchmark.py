@@ -92,7 +92,7 @@ def test_the_bare_loop_has_the_arithmetic_of_a_run(configure, monkeypatch):
         scores = json.loads(Path(cfg.run_dir, "metrics.json").read_text(encoding="utf-8"))["scores"]
         data = build_data(cfg)
         gan = build_gan(cfg, data.shape)
-        batches = bare_loop.feed(data.splits["train"].images, data.splits["train"].labels, dataloader=False)
+        batches = bare_loop.feed(data.splits["train"].images, data.splits["train"].labels, "cpu", dataloader=False)
         players = gan.generator, gan.discriminator, gan.ema.module
         with FlopCounter() as counter:
             bare_loop.train(1 + bare_loop.WARM_UP, next(iter(cfg.penalty), "none"), False, batches, *players)

@@ -3,7 +3,7 @@
 from gan.callbacks.evaluation import Evaluation
 from gan.errors import InputError
 
-FACTS = ("images_seen", "generator_steps", "seconds", "diverged")
+FACTS = ("images_seen", "generator_steps", "seconds", "diverged", "collapsed")
 COST = ("generator_parameters", "discriminator_parameters", "flops_per_step")
 
 
