@@ -66,6 +66,8 @@ class TestFiles:
                 resolved = OmegaConf.to_container(cfg, resolve=False)
                 if name in cfg.hydra.runtime.choices:
                     assert cfg.hydra.runtime.choices[name] == value
+                elif isinstance(value, list):  # several options of a config group
+                    assert [*cfg[name]] == value
                 else:
                     assert OmegaConf.select(cfg, name) == value
                 assert resolved["ckpt_path"] == "last"
@@ -83,7 +85,7 @@ class TestFiles:
         sweep = read(path)
         assert sweep["project"] == "gan-sweeps"
         assert sweep["metric"]["goal"] == "minimize"
-        objective = "mode_kl" if path.stem == "collapse" else "fid"
+        objective = {"collapse": "mode_kl", "stacked_mnist": "reverse_kl"}.get(path.stem, "fid")
         assert sweep["metric"]["name"] == (objective if "early_terminate" in sweep else f"{objective}_best")
 
     def test_its_multirun_parses_and_starts_as_it_stands(self, path):
