@@ -109,6 +109,7 @@ def test_what_cannot_be_right_is_one_line(configure, overrides, line):
             ["schedule=linear", "trainer.max_steps=-1", "+trainer.max_time=00:00:00:05"],
             "schedule: a learning rate",
         ),
+        (["penalty=[r1]", "+penalty.r2.gamma=1"], "penalty.r2: has settings, but is not chosen"),
         (["trainer.devices=2", "data.batch_size=2500"], "data.batch_size=2500: a step takes batch_size times n_critic"),
     ],
 )

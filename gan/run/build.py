@@ -17,9 +17,11 @@ from gan.data.datamodule import ImageData, Images
 from gan.data.latents import Latents
 from gan.data.pixel_cache import describe_file
 from gan.data.points import require_pixels
+from gan.errors import InputError
 from gan.gan import GAN
 from gan.metrics.extractors.extractor import Extractor
 from gan.metrics.scorer import Scorer
+from gan.penalties import Penalty
 from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
 from gan.run.checks import check_gan, refuse_nested_multirun, require_compilable
@@ -57,7 +59,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         build(cfg.model.generator, **shape),
         build(cfg.model.discriminator, **shape | {"channels": cfg.pack * shape["channels"]}),
         loss=build(cfg.loss),
-        penalties=build(cfg.penalty).values(),
+        penalties=build_penalties(cfg.penalty),
         augment=build(cfg.augment),
         optimizer=build(cfg.optimizer),
         schedule=build_function(cfg.schedule),
@@ -77,6 +79,18 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         gan.generator.compile()
         gan.discriminator.compile()
     return gan
+
+
+def build_penalties(cfg: DictConfig) -> list[Penalty]:
+    """Return the penalties of a config; raise InputError for settings of one that is not chosen."""
+    chosen = [name for name, part in cfg.items() if "_target_" in part]
+    for name in cfg:
+        if name not in chosen:
+            raise InputError(
+                f"penalty.{name}: has settings, but is not chosen; add it, as penalty=[{','.join([*chosen, name])}], "
+                f"or drop them: ~penalty.{name}"
+            )
+    return list(build(cfg).values())
 
 
 def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | None:
