@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.errors import InputError
-from gan.models.layers import LogitLayer, apply_spectral_norm, require_classes
+from gan.models.layers import LogitLayer, apply_spectral_norm, require_auxiliary_weight, require_classes
 from gan.models.resnet import build_trunk, initialize_glorot
 
 
@@ -32,11 +31,7 @@ class ClassifyingDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         require_classes(model, num_classes, "classifier")
-        if not auxiliary_weight > 0:
-            raise InputError(
-                f"model.discriminator.auxiliary_weight={auxiliary_weight:g}: must be above 0; model=sngan is the same "
-                "network without the classifier"
-            )
+        require_auxiliary_weight(auxiliary_weight, "sngan", "classifier")
         self.auxiliary_weight = auxiliary_weight
         self.blocks = build_trunk(channels, 0, width, image_size, attention)
         self.psi = LogitLayer(width, 1)

@@ -11,7 +11,13 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
 from gan.errors import InputError
 from gan.models import infogan
-from gan.models.layers import LogitLayer, apply_spectral_norm, build_norm, initialize_normal
+from gan.models.layers import (
+    LogitLayer,
+    apply_spectral_norm,
+    build_norm,
+    initialize_normal,
+    require_auxiliary_weight,
+)
 
 
 class Generator(infogan.Generator):
@@ -76,11 +82,7 @@ class Discriminator(infogan.Discriminator):
         **options: int,
     ) -> None:
         require_code(categories, continuous)
-        if not auxiliary_weight > 0:
-            raise InputError(
-                f"model.discriminator.auxiliary_weight={auxiliary_weight:g}: must be above 0; model=infogan is the "
-                "same network without the code"
-            )
+        require_auxiliary_weight(auxiliary_weight, "infogan", "code")
         super().__init__(hidden=hidden, norm=norm, **options)
         self.categories, self.continuous, self.auxiliary_weight = categories, continuous, auxiliary_weight
         self.q = nn.Sequential(

@@ -37,6 +37,15 @@ def require_classes(model: str, num_classes: int, part: str) -> None:
         )
 
 
+def require_auxiliary_weight(weight: float, model: str, part: str) -> None:
+    """Raise InputError unless a weight is above 0: without it the network is that of `model`, which has no `part`."""
+    if not weight > 0:
+        raise InputError(
+            f"model.discriminator.auxiliary_weight={weight:g}: must be above 0; model={model} is the same network "
+            f"without the {part}"
+        )
+
+
 def build_norm(name: str, channels: int, *size: int) -> nn.Module:
     """Return the layer of `norm=name` for inputs (N, channels, *size), the identity for none and spectral.
 
