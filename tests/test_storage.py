@@ -1,6 +1,7 @@
 """Where studies lie: no trial is taken twice, and one whose process has died is tried again."""
 
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from threading import Timer
 from types import SimpleNamespace
@@ -60,6 +61,31 @@ def test_no_two_workers_take_the_same_trial(place, study):
     with ThreadPoolExecutor(6) as pool:
         taken = [number for numbers in pool.map(ten, range(6)) for number in numbers]
     assert sorted(taken) == list(range(60))
+
+
+def test_ctrl_c_leaves_no_study_locked(place, monkeypatch, tmp_path):
+    """Wherever in the work it comes, the trial that it ends can be recorded, and others go on at once."""
+    monkeypatch.setattr(storage, "LOCK_TIMEOUT_S", 0.2)
+    name = "ctrl-c" + os.urandom(4).hex()
+    study = optuna.create_study(study_name=name, storage=storage.open_storage(place))
+
+    def ask_until_interrupted(delay):
+        Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+        while True:
+            trial = study.ask()
+            try:
+                trial.set_user_attr("beat", 1)
+                study.get_trials(deepcopy=False)
+            except KeyboardInterrupt:
+                assert study.tell(trial, state=TrialState.FAIL).state == TrialState.FAIL
+                raise
+
+    for i in range(30):
+        with pytest.raises(KeyboardInterrupt):
+            ask_until_interrupted(delay=0.001 * i)
+        other = optuna.load_study(study_name=name, storage=storage.open_storage(place)).ask()
+        assert other.number == study.ask().number - 1
+        assert not list(tmp_path.glob("*.lock"))
 
 
 def test_a_trial_without_signs_of_life_is_tried_again(study, workers, clock):

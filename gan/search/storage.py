@@ -2,15 +2,18 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event, make_url
+from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session, SessionTransaction
 
 from gan.errors import InputError
+from gan.system.signals import hold_signals, in_main_thread
 
 LOCK_TIMEOUT_S = 60  # for which sqlite waits for other writers
 OUTAGE_S = 300  # for which a study that has begun waits for a database out of reach
@@ -19,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Database(RDBStorage):
-    """An SQL database in which no two processes take the same trial.
+    """An SQL database in which no two processes take the same trial, and no signal cuts a transaction short.
 
     Other databases lock the rows that are about to change; sqlite must lock as soon as a transaction begins. The
     storage waits up to `patience_s` for a database that is out of reach; `reachable_since` is the time by
@@ -34,8 +37,21 @@ class Database(RDBStorage):
         options = {"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}} if sqlite else {}
         super().__init__(url, engine_kwargs=options | {"pool_pre_ping": True})
         event.listen(self.engine, "do_connect", self.connect)
-        if sqlite:
-            event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(self.engine, "begin", self.begin)
+        event.listen(self.scoped_session, "after_transaction_end", self.release_signals)
+        self.held = ExitStack()
+
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction; a handler's exception in it, such as Ctrl-C's, would leave the database locked."""
+        if in_main_thread():
+            self.held.enter_context(hold_signals())
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def release_signals(self, _: Session, transaction: SessionTransaction) -> None:
+        """Handle the signals that came during a transaction, now that its connection is back in the pool."""
+        if transaction.parent is None and in_main_thread():
+            self.held.close()
 
     def connect(self, dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
         """Return a new connection; raise InputError after `patience_s` without one."""
@@ -61,9 +77,13 @@ class Database(RDBStorage):
 
 
 class Journal(JournalStorage):
-    """Optuna's journal, a file that machines may share by a network file system."""
+    """Optuna's journal, a file that machines may share by a network file system; no signal leaves it locked."""
 
     patience_s = reachable_since = 0.0  # files have no outages to wait for
+
+
+for method in BaseStorage.__abstractmethods__:
+    setattr(Journal, method, hold_signals()(getattr(Journal, method)))
 
 
 def resolve_storage(storage: str, folder: str | Path) -> str:

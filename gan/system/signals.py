@@ -1,8 +1,11 @@
-"""Signals that end a run early while it is not training, for example while it reads its data."""
+"""Signals that end a run early while it is not training, or that wait until something is whole."""
 
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
@@ -40,3 +43,26 @@ def ignore_signals(_: int) -> None:
     """Ignore signals in a data worker: a cluster sends them to all processes, and the main one handles them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def in_main_thread() -> bool:
+    """Return whether this is the thread in which handlers of signals run."""
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let signals wait until the block has ended, so that no handler's exception comes in the middle of it."""
+    if not in_main_thread():
+        yield
+        return
+    received: list[int] = []
+    handled = [number for number in SIGNALS if callable(signal.getsignal(number))]
+    handlers = {number: signal.signal(number, lambda number, _: received.append(number)) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
