@@ -22,9 +22,9 @@ RANGES = {  # of final values: those of the values themselves
 class Annealing:
     """Moves a value along half a cosine wave to `final`, which it has from the share `until` of the run on.
 
-    It depends on the progress of the run only, so that there is nothing to save. Huang et al. 2024, "The GAN is dead;
-    long live the GAN! A Modern GAN Baseline", anneal so the learning rate, R1's and R2's gamma, Adam's beta2, the
-    half-life of the EMA and the probability of augmentations; the formula is that of `cosine_decay_with_warmup` in
+    It depends on the progress of the run only, so that there is nothing to save. In this way Huang et al. 2024, "The
+    GAN is dead; long live the GAN! A Modern GAN Baseline", anneal the learning rate, R1's and R2's gamma, Adam's beta2,
+    the half-life of the EMA and the probability of augmentations; the formula is that of `cosine_decay_with_warmup` in
     their code. Raises InputError for an unknown `name`, for a final value outside of its range, and for an `until`
     outside (0, 1].
     """
