@@ -348,10 +348,14 @@ def test_a_run_killed_in_an_evaluation_takes_it_again(configure, tmp_path, monke
 
 
 def test_a_run_shorter_than_its_first_interval_leaves_a_best(configure, tmp_path):
+    """Its only evaluation selected nothing, so that its scores are not biased, and are the best ones."""
     train.train(configure(*RUN, "trainer.val_check_interval=100"))
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     run = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert best["global_step"] == run["best"]["step"] == 8
+    assert run["best"]["protocol"] == run["protocol"]
+    assert run["best"]["scores"]["kid"] == run["scores"]["kid"]
+    assert "fid_200_best" not in run["best"]["scores"]
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -81,17 +81,20 @@ def test_a_diverged_run_returns_inf_and_says_so(configure, tmp_path, monkeypatch
 def test_a_diverged_run_keeps_its_best_score_and_has_no_second_value_of_its_own():
     evaluation = Evaluation(None, objective=None)
     evaluation.objective, evaluation.best = "fid", 3.0
+    evaluation.first_at = evaluation.run.evaluated_at = 10
+    assert not evaluation.has_selected
     evaluation.record_divergence("the generator's samples are not finite")
     assert evaluation.scores == {"fid": math.inf, "fid_best": 3.0}
+    assert evaluation.has_selected
     assert get_objectives(evaluation.scores, "fid", "kid") == (math.inf, math.inf)
 
 
 def test_the_best_score_survives_a_resume():
     evaluation = Evaluation(None, objective=None)
-    evaluation.best, evaluation.run.seconds = 1.5, 60.0
+    evaluation.best, evaluation.first_at, evaluation.run.seconds = 1.5, 10, 60.0
     resumed = Evaluation(None, objective=None)
     resumed.load_state_dict(evaluation.state_dict())
-    assert (resumed.best, resumed.run.seconds) == (1.5, 60.0)
+    assert (resumed.best, resumed.first_at, resumed.run.seconds) == (1.5, 10, 60.0)
 
 
 @pytest.mark.parametrize(

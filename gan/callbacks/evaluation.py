@@ -43,6 +43,7 @@ class Evaluation(RunCallback):
         self.scorer, self.objective, self.folder = scorer, objective, folder
         self.scores: dict[str, float] = {}
         self.best, self.started, self.training = math.inf, time.monotonic(), False
+        self.first_at: int | None = None  # step of the first evaluation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.scorer:
@@ -79,6 +80,7 @@ class Evaluation(RunCallback):
         if not self.scorer:
             return
         before, self.scores = self.scores, self.scorer.compute()
+        self.first_at = trainer.global_step if self.first_at is None else self.first_at
         self.warn_of_collapse(trainer, before)
         self.improved = self.scores[self.objective] < self.best
         self.best = min(self.best, self.scores[self.objective])
@@ -110,18 +112,23 @@ class Evaluation(RunCallback):
         self.run.diverged, self.run.seconds, self.training = True, self.elapsed(), False
         self.scores |= {self.objective: math.inf, f"{self.objective}_best": self.best} if self.objective else {}
 
+    @property
+    def has_selected(self) -> bool:
+        """Whether the best evaluation is one of several, or is not the run's end because it diverged."""
+        return self.first_at != self.run.evaluated_at or self.run.diverged
+
     def measure(self) -> str:
         """Return the objective and the protocol by which `best` is the best."""
         return f"{self.objective}, protocol {hash_protocol(self.scorer.protocol)}" if self.scorer else ""
 
     def state_dict(self) -> dict[str, Any]:
         own = {"best": self.best, "measure": self.measure(), "seconds": self.elapsed()}
-        return own | {"collapsed": self.run.collapsed}
+        return own | {"collapsed": self.run.collapsed, "first_at": self.first_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.run.seconds, self.run.collapsed = state_dict["seconds"], state_dict.get("collapsed", False)
         if state_dict.get("measure") == self.measure():
-            self.best = state_dict["best"]
+            self.best, self.first_at = state_dict["best"], state_dict.get("first_at", 0)
 
 
 def truncate_history(path: Path, step: int) -> None:

@@ -16,7 +16,6 @@ from gan import tracking
 from gan.callbacks.evaluation import Evaluation
 from gan.gan import GAN
 from gan.metrics.protocol import PROTOCOL_ID, hash_protocol
-from gan.metrics.scorer import Scorer
 from gan.run.command_line import OVERRIDES
 from gan.run.display import print_files, print_scores
 from gan.run.generator import load_checkpoint
@@ -62,7 +61,7 @@ def finish_run(trainer: Trainer, gan: GAN, evaluation: Evaluation, run_dir: Path
     run = {"scores": evaluation.scores | evaluation.run.cost | facts}
     if scorer:
         run |= scorer.describe()
-        run["best"] = {} if evaluation.run.stops_early else score_best(trainer, gan, scorer, run_dir / BEST)
+        run["best"] = {} if evaluation.run.stops_early else score_best(trainer, gan, evaluation, run_dir / BEST)
     if trainer.is_global_zero:
         write_outputs(run, trainer, gan, evaluation, run_dir)
     return run["scores"]
@@ -101,13 +100,18 @@ def get_objectives(
     return (scores[objective], float(scores.get(second, math.inf))) if second else scores.get(objective)
 
 
-def score_best(trainer: Trainer, gan: GAN, scorer: Scorer, path: Path) -> dict[str, Any]:
+def score_best(trainer: Trainer, gan: GAN, evaluation: Evaluation, path: Path) -> dict[str, Any]:
     """Score the best checkpoint's EMA generator on new samples: the score it was selected by is biased low.
 
-    Returns its step, scores and protocol; an empty dict for a run without a best checkpoint.
+    Returns its step, scores and protocol; the last scores for a run with a single evaluation, which selected nothing;
+    an empty dict for a run without a best checkpoint.
     """
+    scorer = evaluation.scorer
     if not path.is_file():
         return {}
+    if not evaluation.has_selected:
+        scores = {name: value for name, value in evaluation.scores.items() if not name.endswith("_best")}
+        return {"step": trainer.global_step, "scores": scores, "protocol": scorer.protocol}
     latents = trainer.datamodule.latents
     z_seed = latents.seed + 1
     samples = latents.build_loader(z_seed, rank=trainer.global_rank, world=trainer.world_size)
