@@ -145,7 +145,7 @@ def draw_curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: flo
         shown.append(floor)
     set_plain_ticks(axes.yaxis, min(shown), max(shown))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.set(xlabel=AXES.get(unit_name, f"{unit_name} of training"), ylabel=label)
 
 
