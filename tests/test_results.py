@@ -34,7 +34,7 @@ COMMITTED = [table for table in DESCRIBED if has_runs(RESULTS / table.name)]
 DESCRIPTION = dict.fromkeys(("title", "command", "cost", "budget", "machine", "shows"), "some words")
 
 
-def leave(folder, fid, *, seed=0, loss="bce", weights=100, **scores):
+def leave(folder, fid, *, seed=0, loss="bce", weights=100, image_size=28, **scores):
     """Write what a run leaves in its folder: its text files, two grids of samples and its generator."""
     here = folder / f"{loss}-{seed}"
     group = f"mnist-mlp-{loss}"
@@ -52,7 +52,7 @@ def leave(folder, fid, *, seed=0, loss="bce", weights=100, **scores):
     for step in (5, 10):
         Image.new("RGB", (20, 20), (step, 80, 120)).save(here / "samples" / f"step_{step:06d}.png")
     (here / "generator.safetensors").write_bytes(bytes(weights))
-    (here / "generator.yaml").write_text("classes: []\n")
+    (here / "generator.yaml").write_text(f"generator: {{image_size: {image_size}}}\n")
     return here
 
 
@@ -177,15 +177,16 @@ def test_the_best_run_of_each_cell_keeps_its_samples_and_the_best_of_all_its_gen
     assert list_files(results, "*/samples/*") == [f"{name}/samples/step_000010.png" for name in (first, second)]
     assert list_files(results, "*/generator.*") == [f"{first}/generator.safetensors", f"{first}/generator.yaml"]
     leave(source.parent / "more", 1.0, seed=7, loss="hinge", weights=LARGEST + 1)
+    leave(source.parent / "more", 2.0, seed=9, image_size=1)
     leave(source.parent / "more", 3.0, seed=8, loss="hinge")
     call(monkeypatch, results, "digits", str(source.parent / "more"))
     third, drawn = "mnist-mlp-hinge-0123abc5-seed", "samples/step_000010.png"
     assert list_files(results, "*/samples/*") == [
-        f"{first}/{drawn}",
+        f"mnist-mlp-bce-0123abc3-seed9/{drawn}",
         f"{third}7/{drawn}",
     ]
     assert list_files(results, "*/generator.safetensors") == [f"{third}8/generator.safetensors"]
-    assert len(find_runs([results])) == 7
+    assert len(find_runs([results])) == 8
 
 
 def test_a_run_that_is_published_again_replaces_the_first(results, source, monkeypatch):
@@ -338,5 +339,7 @@ def test_each_committed_row_is_the_cell_of_its_command_and_the_generator_loads(c
     for run in {run.cell: run for run in runs}.values():
         words = shlex.split(format_command(run))[2:]
         assert name_cell(to_plain(compose_run(words))) == run.cell, words
-    (generator,) = RESULTS.glob(f"{table.name}/{RUNS}/*/generator.safetensors")
-    load_generator(generator.parent)
+    generators = [*RESULTS.glob(f"{table.name}/{RUNS}/*/generator.safetensors")]
+    assert len(generators) <= 1
+    for path in generators:
+        load_generator(path.parent)

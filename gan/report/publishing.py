@@ -34,7 +34,7 @@ def publish_runs(sources: Iterable[Path], folder: Path, table: ResultTable) -> i
     """Copy all scored runs below some folders to a table's folder in `folder`, and return their number.
 
     A run replaces one of the same cell and seed. Of all runs of the table, those of the best cells keep their last
-    grid of samples, one each, and the best one of at most 2 MB keeps its generator.
+    grid of samples, one each, and the best one of at most 2 MB keeps its generator, if that draws images.
     Raises InputError if there is no run.
     """
     names = dict.fromkeys(run.name for run in find_runs(sources))
@@ -58,10 +58,11 @@ def copy_run(source: Path, runs: Path) -> None:
             shutil.copyfile(source / name, target / name)
     if picture := find_last_picture(source):
         copy_picture(picture, target / "samples" / picture.name)
-    generator = source / GENERATOR
-    if generator.is_file() and generator.stat().st_size <= LARGEST:
+    generator, recipe = source / GENERATOR, (source / GENERATOR).with_suffix(".yaml")
+    draws_images = recipe.is_file() and OmegaConf.load(recipe).generator.image_size > 1  # not points
+    if draws_images and generator.is_file() and generator.stat().st_size <= LARGEST:
         shutil.copyfile(generator, target / GENERATOR)
-        shutil.copyfile(generator.with_suffix(".yaml"), (target / GENERATOR).with_suffix(".yaml"))
+        shutil.copyfile(recipe, target / recipe.name)
 
 
 def hide_paths(value: Any) -> Any:
