@@ -334,11 +334,13 @@ def test_committed_runs_belong_to_a_table_and_are_small():
 
 @pytest.mark.parametrize("table", COMMITTED, ids=lambda table: table.name)
 def test_each_committed_row_is_the_cell_of_its_command_and_the_generator_loads(configure, table):
+    """On a machine with the precision and the data set of the run."""
     configure()
     runs = find_runs([RESULTS / table.name])
     for run in {run.cell: run for run in runs}.values():
         words = shlex.split(format_command(run))[2:]
-        assert name_cell(to_plain(compose_run(words))) == run.cell, words
+        again = to_plain(compose_run([*words, f"trainer.precision={run.config['trainer']['precision']}"]))
+        assert name_cell(again | {"data_sha256": run.config["data_sha256"]}) == run.cell, words
     generators = [*RESULTS.glob(f"{table.name}/{RUNS}/*/generator.safetensors")]
     assert len(generators) <= 1
     for path in generators:
