@@ -112,29 +112,14 @@ def cut_out(images: Tensor, ratio: float = 1 / 2) -> Tensor:
 POLICIES = {"color": jitter_color, "translation": translate, "cutout": cut_out}
 
 
-class ADA(Augment):
-    """Geometry and color, each with a probability p that follows how much D overfits: Karras et al. 2020, ADA.
+class AugmentPipe(Augment):
+    """Geometry and color, each with a probability `p` per sample: Karras et al. 2020, StyleGAN2-ADA, appendix B.
 
-    r_t is the mean sign of D's logits on reals (section 3.1): p rises while it is above `target` and falls while it is
-    below, fast enough to go from 0 to 1 over `ramp_images` reals. p is a buffer, and so part of each checkpoint.
-    Of the paper's transforms (appendix B) these are mirroring, scaling, rotation, stretching and
-    translation, in one bilinear resampling with reflected edges, and brightness, contrast and, on more than one
-    channel, saturation. Raises InputError for a target outside (-1, 1) and for ramp_images below 1.
+    Of the paper's transforms these are mirroring, scaling, rotation, stretching and translation, in one bilinear
+    resampling with reflected edges, and brightness, contrast and, on more than one channel, saturation.
     """
 
-    def __init__(self, *, target: float = 0.6, ramp_images: int = 500_000) -> None:
-        super().__init__()
-        if not -1 < target < 1:
-            raise InputError(f"augment.target={target}: must be between -1 and 1")
-        if ramp_images < 1:
-            raise InputError(f"augment.ramp_images={ramp_images}: must be 1 or more")
-        self.target, self.ramp_images = target, ramp_images
-        self.register_buffer("p", torch.zeros(()))
-
-    @torch.no_grad()
-    def adapt(self, real_logits: Tensor) -> None:
-        overfit = average_over_processes(real_logits.float().sign().mean()) - self.target
-        self.p.add_(overfit.sign() * len(real_logits) * get_world_size() / self.ramp_images).clamp_(0, 1)
+    p: float | Tensor
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 has too few digits for coordinates
@@ -161,3 +146,39 @@ class ADA(Augment):
         """Return draws (*size, N) that are replaced by 0 with probability 1 - p."""
         size = (*size, len(images))
         return draw(size, device=images.device) * (torch.rand(size, device=images.device) < self.p)
+
+
+class Fixed(AugmentPipe):
+    """The transforms of ADA with a probability `p` that does not follow D; annealing can change it over the run.
+
+    Karras et al. 2020, StyleGAN2-ADA, section 2.3. Raises InputError for a probability outside [0, 1].
+    """
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise InputError(f"augment.p={p:g}: must be a probability, from 0 to 1")
+        self.p = p
+
+
+class ADA(AugmentPipe):
+    """Geometry and color, each with a probability p that follows how much D overfits: Karras et al. 2020, ADA.
+
+    r_t is the mean sign of D's logits on reals (section 3.1): p rises while it is above `target` and falls while it is
+    below, fast enough to go from 0 to 1 over `ramp_images` reals. p is a buffer, and so part of each checkpoint.
+    Raises InputError for a target outside (-1, 1) and for ramp_images below 1.
+    """
+
+    def __init__(self, *, target: float = 0.6, ramp_images: int = 500_000) -> None:
+        super().__init__()
+        if not -1 < target < 1:
+            raise InputError(f"augment.target={target}: must be between -1 and 1")
+        if ramp_images < 1:
+            raise InputError(f"augment.ramp_images={ramp_images}: must be 1 or more")
+        self.target, self.ramp_images = target, ramp_images
+        self.register_buffer("p", torch.zeros(()))
+
+    @torch.no_grad()
+    def adapt(self, real_logits: Tensor) -> None:
+        overfit = average_over_processes(real_logits.float().sign().mean()) - self.target
+        self.p.add_(overfit.sign() * len(real_logits) * get_world_size() / self.ramp_images).clamp_(0, 1)

@@ -1,7 +1,7 @@
 """The adversarial game. The only file that touches an optimizer."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from gan.annealing import Annealing, list_annealed, require_beta2
 from gan.augment import Augment
 from gan.distributed import average_gradients, broadcast_buffers, gather_objects
 from gan.ema import EMA
@@ -37,7 +38,7 @@ class GAN(LightningModule):
     applied to all images that D sees. `gradient_clip_val` bounds the norm of each network's gradient. D's parameters
     are clipped to +-`weight_clip` after each update (Arjovsky et al. 2017, algorithm 1). `top_k` is the share of its
     fakes that G is updated on in the end, those with the highest logits (see `select_top`). `ema` is the average of G's
-    weights, which is scored and saved.
+    weights, which is scored and saved. `annealing` maps the names of values to what they become over the run.
 
     Raises InputError for `n_critic` or `pack` below 1, for clipping values that are not above 0, and for `top_k`
     outside (0, 1].
@@ -62,6 +63,7 @@ class GAN(LightningModule):
         gradient_clip_val: float | None = None,
         weight_clip: float | None = None,
         top_k: float | None = None,
+        annealing: Mapping[str, Annealing] | None = None,
     ) -> None:
         super().__init__()
         for name, count in {"n_critic": n_critic, "pack": pack}.items():
@@ -83,6 +85,10 @@ class GAN(LightningModule):
         self.optimizer, self.schedule, self.prior = optimizer, schedule, prior
         self.n_critic, self.pack, self.fresh_fakes = n_critic, pack, fresh_fakes
         self.gradient_clip_val, self.weight_clip, self.top_k = gradient_clip_val, weight_clip, top_k
+        self.annealing = annealing or {}
+        self.annealed = list_annealed(
+            self.annealing, penalties=[each for each, _ in self.penalties], ema=self.ema, augment=self.augment
+        )
         self.total_steps = math.inf  # until training starts
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
         self.logs: dict[str, Tensor] = {}  # the latest losses and mean logits, on the device
@@ -92,6 +98,8 @@ class GAN(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Update D `n_critic` times and G once, then the EMA and the learning rates."""
+        if self.annealing:
+            self.anneal()
         images, labels = batch  # (n_critic * N, C, H, W) in [-1, 1], (n_critic * N,)
         first, last = self.global_step * self.n_critic, (self.global_step + 1) * self.n_critic - 1
         parts = zip(images.chunk(self.n_critic), labels.chunk(self.n_critic), strict=True)
@@ -108,6 +116,17 @@ class GAN(LightningModule):
         if any(self.global_step % interval == 0 for interval in read_every):
             self.log_dict(self.logs)
             self.log("step", float(self.global_step))  # Lightning's own count in a logger is one behind
+
+    def anneal(self) -> None:
+        """Set all values that are annealed to those of this step."""
+        progress = min(self.global_step / self.total_steps, 1.0)
+        for value in self.annealed:
+            value.advance(progress)
+        if "beta2" in self.annealing:
+            for optimizer in self.optimizers(use_pl_optimizer=False):
+                beta1, beta2 = optimizer.defaults["betas"]
+                for group in optimizer.param_groups:
+                    group["betas"] = beta1, self.annealing["beta2"].compute(beta2, progress)
 
     def discriminator_step(self, real: Tensor, fake: Tensor, labels: Tensor, update: int) -> None:
         """Update D on reals and fakes (N, C, H, W) of the same labels (N,).
@@ -241,6 +260,13 @@ class GAN(LightningModule):
                 f"top_k={self.top_k:g}: a share that falls over the run needs the run's length; set trainer.max_steps "
                 "or trainer.max_epochs, or use top_k=null"
             )
+        if math.isinf(steps) and self.annealing:
+            raise InputError(
+                f"annealing.{next(iter(self.annealing))}: a value that changes over the run needs the run's length; "
+                "set trainer.max_steps or trainer.max_epochs, or final=null to keep the value"
+            )
+        if "beta2" in self.annealing:
+            require_beta2(optimizers)
         return optimizers, [LambdaLR(o, lambda step: self.schedule(min(step / steps, 1.0))) for o in optimizers]
 
     def build_optimizer(self, player: str) -> Optimizer:

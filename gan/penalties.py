@@ -3,7 +3,7 @@
 They compute in float32 outside autocast: the squared norm of a bfloat16 gradient has two significant digits.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,13 @@ class Penalty(Protocol):
         Images are augmented where an augmentation is used, and so may be outside [-1, 1].
         """
         ...
+
+
+@runtime_checkable
+class GammaPenalty(Protocol):
+    """A penalty with a weight `gamma` that it reads at each call, so that it can be annealed."""
+
+    gamma: float
 
 
 def get_interval(penalty: Penalty) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gan.augment as augment_module
-from gan.augment import ADA, Augment, DiffAugment, cut_out, jitter_color, translate
+from gan.augment import ADA, Augment, DiffAugment, Fixed, cut_out, jitter_color, translate
 from gan.errors import InputError
 
 
@@ -136,6 +136,17 @@ def test_ada_at_zero_is_the_identity():
         torch.testing.assert_close(ADA()(images), images, rtol=1e-4, atol=1e-4)
 
 
+@CHANNELS
+def test_fixed_is_ada_with_a_probability_that_stays(channels):
+    images, ada = torch.rand(64, channels, 16, 16) * 2 - 1, ADA()
+    for p in (0.0, 0.3, 1.0):
+        fixed = Fixed(p=p)
+        fixed.adapt(torch.ones(64))
+        ada.p.fill_(p)
+        assert torch.equal(seeded(fixed, images), seeded(ada, images))
+        assert fixed.state_dict() == {}
+
+
 def test_adas_p_follows_the_sign_of_the_logits():
     ada = ADA(target=0.6, ramp_images=1000)
     ada.adapt(torch.ones(100))
@@ -167,6 +178,8 @@ def test_none_changes_nothing():
     ("make", "message"),
     [
         (lambda: DiffAugment(policy="color,blur"), r"augment\.policy=color,blur: 'blur' must be one of color, tr"),
+        (lambda: Fixed(p=1.5), r"augment\.p=1\.5: must be a probability, from 0 to 1"),
+        (lambda: Fixed(p=-0.1), r"augment\.p=-0\.1: must be a probability, from 0 to 1"),
         (lambda: ADA(target=1.0), r"augment\.target=1\.0: must be between"),
         (lambda: ADA(ramp_images=0), r"augment\.ramp_images=0: must be 1 or more"),
     ],

@@ -30,6 +30,8 @@ OTHERS = [  # what is not a loss of its own, on top of the hardest pair
     ["augment=diffaugment"],
     ["augment=ada"],
     ["augment=ada", "penalty=[r1,r2]"],
+    ["augment=fixed", "penalty=[r1,r2]", "annealing.gamma.final=1", "annealing.beta2.final=0.9"],
+    ["augment=fixed", "annealing.augment_p={final: 1, until: 0.5}", "annealing.ema_half_life_steps.final=0"],
     ["prior=uniform", "gradient_clip_val=1.0", "n_critic=2", "schedule=cosine"],
     ["loss.label_smoothing=0.1", "discriminator_norm=spectral"],
 ]

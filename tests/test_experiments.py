@@ -37,7 +37,7 @@ def test_each_recipe_trains(configure, tmp_path, path):
         ("lucic_ns_mnist", (1, [], "batch", 0, False, "uniform")),
         ("lucic_wgan_gp_fashion_mnist", (1, ["gradient_penalty"], "layer", 0, False, "uniform")),
         ("projection_cifar10", (5, [], "batch", 0, True, "normal")),
-        ("r3gan_cifar10", (1, ["r1", "r2"], "layer", 2000, True, "normal")),
+        ("r3gan_cifar10", (1, ["r1", "r2"], "layer", 0, True, "normal")),
     ],
 )
 def test_what_a_recipe_amounts_to(configure, name, expected):
@@ -45,3 +45,18 @@ def test_what_a_recipe_amounts_to(configure, name, expected):
     prior = cfg.prior._target_.rsplit(".", 1)[1]
     actual = (cfg.n_critic, list(cfg.penalty), cfg.discriminator_norm, cfg.ema_half_life_steps, cfg.conditional, prior)
     assert actual == expected
+
+
+def test_r3gan_changes_its_settings_over_the_first_20_million_images(configure):
+    """The values at the start and at the end of the preset CIFAR10 of Huang et al. 2024."""
+    cfg = configure("experiment=r3gan_cifar10", "~trainer.max_steps", "+trainer.max_steps=100000")
+    images = cfg.data.batch_size * cfg.trainer.max_steps * cfg.n_critic
+    ends = {name: part.final for name, part in cfg.annealing.items()}
+    ends["ema_half_life_steps"] *= cfg.data.batch_size
+    assert ends == pytest.approx(
+        {"gamma": 0.005, "beta2": 0.99, "ema_half_life_steps": 5e6, "augment_p": 0.55}, rel=1e-4
+    )
+    starts = [cfg.penalty.r1.gamma, cfg.penalty.r2.gamma, cfg.optimizer.beta2, cfg.ema_half_life_steps, cfg.augment.p]
+    assert starts == [0.05, 0.05, 0.9, 0, 0]
+    assert cfg.optimizer.lr * cfg.schedule.final == pytest.approx(5e-5)
+    assert {part.until * images for part in (cfg.schedule, *cfg.annealing.values())} == {20e6}

@@ -13,7 +13,7 @@ ORDER = (
     ("tracking", "priors", "schedules", "losses", "ema", "augment"),
     ("data", "models"),
     ("penalties",),
-    ("regularizers",),
+    ("regularizers", "annealing"),
     ("gan", "metrics"),
     ("callbacks",),
     ("run",),
@@ -58,7 +58,7 @@ def test_an_import_that_points_up_is_found():
 
 
 def test_the_top_holds_what_a_gan_is():
-    parts = {"gan", "losses", "penalties", "regularizers", "augment", "schedules", "priors", "ema"}
+    parts = {"gan", "losses", "penalties", "regularizers", "augment", "annealing", "schedules", "priors", "ema"}
     assert {path.stem for path in (ROOT / "gan").glob("*.py")} - {"__init__"} == parts | {
         "tracking",
         "distributed",

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from gan.errors import InputError
 from gan.schedules import constant, cosine, linear
 
 
@@ -20,3 +21,17 @@ def test_schedules_fall_from_one_to_their_end(final):
 
 def test_the_cosine_is_one():
     assert cosine(0.25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+@pytest.mark.parametrize("until", [0.2, 0.5])
+def test_a_cosine_that_ends_early_stays_at_its_end(until):
+    assert cosine(0.0, final=0.25, until=until) == pytest.approx(1)
+    assert cosine(until / 2, final=0.25, until=until) == pytest.approx((1 + 0.25) / 2)
+    assert cosine(until / 4, until=until) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert [cosine(progress, final=0.25, until=until) for progress in (until, 0.75, 1.0)] == [0.25] * 3
+
+
+@pytest.mark.parametrize("until", [0.0, -0.5, 1.5])
+def test_an_end_outside_of_the_run_is_refused(until):
+    with pytest.raises(InputError, match=r"schedule\.until=.*: must be a share of the run, above 0 and at most 1"):
+        cosine(0.5, until=until)

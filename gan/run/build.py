@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
+from gan.annealing import Annealing
 from gan.callbacks.evaluation import Evaluation
 from gan.callbacks.run_state import share_state
 from gan.data.datamodule import ImageData, Images
@@ -25,6 +26,7 @@ from gan.penalties import Penalty
 from gan.run.allowlist import PARTS
 from gan.run.checkpoints import WholeCheckpoints
 from gan.run.checks import check_gan, refuse_nested_multirun, require_compilable
+from gan.run.config import format_value
 from gan.run.objectives import require_measured
 from gan.system.reuse import Last
 
@@ -72,6 +74,7 @@ def build_gan(cfg: DictConfig, shape: dict[str, int]) -> GAN:
         gradient_clip_val=cfg.gradient_clip_val,
         weight_clip=cfg.weight_clip,
         top_k=cfg.top_k,
+        annealing=build_annealing(cfg.annealing),
     )
     check_gan(gan, batch_size=cfg.data.batch_size, mixed=cfg.trainer.precision == "bf16-mixed", **shape)
     if cfg.trainer.get("compile"):
@@ -91,6 +94,22 @@ def build_penalties(cfg: DictConfig) -> list[Penalty]:
                 f"or drop them: ~penalty.{name}"
             )
     return list(build(cfg).values())
+
+
+def build_annealing(cfg: DictConfig) -> dict[str, Annealing]:
+    """Return what values become over the run, by name; raise InputError for other settings than `final` and `until`."""
+    found = {}
+    for name, part in (OmegaConf.to_container(cfg) if OmegaConf.is_dict(cfg) else {"": cfg}).items():
+        key = f"annealing.{name}".rstrip(".")
+        if not isinstance(part, dict) or not part.keys() <= {"final", "until"}:
+            raise InputError(
+                f"{key}={format_value(part)}: must be given as annealing.NAME.final=VALUE annealing.NAME.until=SHARE"
+            )
+        if part.get("final") is not None:
+            found[name] = Annealing(name, **part)
+        elif part.get("until", 1) != 1:
+            raise InputError(f"{key}.until={part['until']:g}: has no final value; add {key}.final=VALUE")
+    return found
 
 
 def build_scorer(cfg: DictConfig, data: ImageData, **options: Any) -> Scorer | None:

@@ -34,10 +34,14 @@ INCIDENTAL = {
 }
 FILES = ("metrics.extractor.weights_path",)  # in any folder
 BUDGETS = ("budget.images", "budget.flops")  # of a run with one, the steps follow from the other settings
+ANNEALED = ("gamma", "beta2", "ema_half_life_steps", "augment_p")  # below `annealing`
 NEUTRAL = {  # values that change nothing, of keys that earlier runs lack
     "pack": 1,
     "data.fraction": 1.0,
     "top_k": None,
+    "schedule.until": 1.0,
+    **{f"annealing.{name}.final": None for name in ANNEALED},
+    **{f"annealing.{name}.until": 1.0 for name in ANNEALED},
     "model.generator.attention": None,
     "model.discriminator.attention": None,
     "model.discriminator.minibatch_std": False,

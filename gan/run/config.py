@@ -15,7 +15,7 @@ from gan.errors import InputError
 from gan.gan import GAN
 from gan.run.allowlist import require_target
 from gan.run.budget import apply_budget
-from gan.run.cell import BUDGETS
+from gan.run.cell import ANNEALED, BUDGETS
 from gan.system.precision import resolve_precision
 
 GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
@@ -32,6 +32,8 @@ TYPES = {  # of keys that are not arguments of a constructor
     "optimizer.lr": float,
     "optimizer.beta1": float,
     "optimizer.beta2": float,
+    **{f"annealing.{name}.final": float | None for name in ANNEALED},
+    **{f"annealing.{name}.until": float for name in ANNEALED},
     **dict.fromkeys(("objective", "second_objective", "ckpt_path", "resume", "cache_dir"), str | None),
     **dict.fromkeys(("data_dir", "run_dir"), str),
 }

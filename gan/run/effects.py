@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gan.errors import InputError
-from gan.run.cell import BUDGETS, flatten
+from gan.run.cell import ANNEALED, BUDGETS, flatten
 from gan.run.command_line import get_key, list_replaced_keys
 
 READ = (  # keys outside of any `_target_` that train.py reads
     *("seed", "n_critic", "pack", "fresh_fakes", "conditional", "gradient_clip_val", "weight_clip", "top_k"),
     *("ema_half_life_steps", "ema_ramp_up"),
+    *(f"annealing.{name}.{option}" for name in ANNEALED for option in ("final", "until")),
     *("metrics.n_fakes", "metrics.reference", "objective", "second_objective", "ckpt_path"),
 )
 

@@ -19,7 +19,7 @@ from gan.system.run_folder import BEST, CONFIG, GENERATOR, HISTORY, LAST, METRIC
 CODE = "code"  # in a run's config: the version of the code, or all versions that trained it
 CHANGES = "changed_at_step"  # in a run's config: by step, the settings that were others before it
 # settings that a resumed run may change: all in these groups, and numbers in those
-FREE = ("budget", "trainer", "schedule", "metrics", "logger", "callbacks", "objective", "second_objective")
+FREE = ("budget", "trainer", "schedule", "annealing", "metrics", "logger", "callbacks", "objective", "second_objective")
 NUMBERS = ("optimizer", "penalty", "gradient_clip_val", "weight_clip", "ema_half_life_steps", "ema_ramp_up")
 PLACES = ("run_dir", "data_dir", "cache_dir", "ckpt_path", "resume", "choices", "data_sha256", OVERRIDES, CHANGES, CODE)
 # what runs did before these settings
