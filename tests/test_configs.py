@@ -67,6 +67,7 @@ def test_there_is_something_of_every_group():
         ([], [], "batch"),
         (["loss=wgan_gp"], ["gradient_penalty"], "layer"),
         (["loss=wgan_gp", "penalty=none"], [], "batch"),
+        (["loss=rpgan_r1_r2"], ["r1", "r2"], "layer"),
         (["penalty=[r1,r2]"], ["r1", "r2"], "layer"),
         (["loss=wgan_gp", "penalty=[gradient_penalty,r1]"], ["gradient_penalty", "r1"], "layer"),
         (["loss=hinge", "penalty=gradient_penalty"], ["gradient_penalty"], "layer"),

@@ -32,6 +32,7 @@ STYLE: dict[str, Any] = dict.fromkeys(INKED, INK) | {
     "ytick.major.size": 0,
 }
 FAR = 4  # a floor more than so many times below the lowest FID is written at the edge of a chart, not drawn to scale
+AXES = {"step": "generator steps", "images_seen": "images that the discriminator has seen"}
 TIME_UNITS = (
     (3 * 3600, 3600, "hours"),
     (180, 60, "minutes"),
@@ -121,7 +122,7 @@ def draw_floor(line: Callable[..., Any], floor: float) -> None:
 
 
 def draw_curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: float | None, label: str) -> None:
-    """Draw FID against "step" or "seconds" of the evaluations: a thin line per seed, a strong one for their mean."""
+    """Draw FID against "step", "images_seen" or "seconds": a thin line per seed, a strong one for their mean."""
     evaluations = {cell.label: [rows for run in cell.runs if (rows := read_evaluations(run, score))] for cell in cells}
     reached = [row[axis] for seeds in evaluations.values() for rows in seeds for row in rows]
     _, unit, unit_name = (
@@ -144,8 +145,8 @@ def draw_curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: flo
         shown.append(floor)
     set_plain_ticks(axes.yaxis, min(shown), max(shown))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    axes.set(xlabel={"step": "generator steps"}.get(unit_name, f"{unit_name} of training"), ylabel=label)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.set(xlabel=AXES.get(unit_name, f"{unit_name} of training"), ylabel=label)
 
 
 def average_seeds(seeds: list[list[dict[str, float]]], axis: str, score: str) -> list[tuple[float, float]]:

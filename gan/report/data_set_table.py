@@ -62,10 +62,15 @@ def list_entries(table: DataSetTable) -> list[dict[str, Any]]:
 
 def format_sample(sample: list[float], score: str) -> str:
     """Return the mean of a sample, its standard deviation and n as text, "" for none."""
+    return f"{format_mean(sample, score)} ({len(sample)})" if sample else ""
+
+
+def format_mean(sample: list[float], score: str) -> str:
+    """Return the mean of a sample and its standard deviation as text, "" for none."""
     if not sample:
         return ""
     spread = f" ± {format_score(score, float(np.std(sample, ddof=1)))}" if len(sample) > 1 else ""
-    return f"{format_score(score, float(np.mean(sample)))}{spread} ({len(sample)})"
+    return f"{format_score(score, float(np.mean(sample)))}{spread}"
 
 
 def format_across(row: tuple[float, float, float] | None) -> str:

@@ -113,17 +113,22 @@ class Section:
         return hash_protocol(self.protocol)
 
 
-def build_sections(runs: Iterable[Run]) -> list[Section]:
-    """Return a section per protocol, of the last checkpoints of runs; the protocol of most runs comes first."""
+def build_sections(runs: Iterable[Run], score: str | None = None) -> list[Section]:
+    """Return a section per protocol, of the last checkpoints of runs; the protocol of most runs comes first.
+
+    `score` is that of `choose_score`.
+    """
     split = group_by_protocol(run for run in runs if run.checkpoint == "last")
     ordered = sorted(split.items(), key=lambda item: -len(item[1]))
     styles: dict[str, tuple[str, str, str]] = {}
-    return [build_section(str(i + 1), text, members, styles) for i, (text, members) in enumerate(ordered)]
+    return [build_section(str(i + 1), text, members, styles, score) for i, (text, members) in enumerate(ordered)]
 
 
-def build_section(name: str, text: str, runs: list[Run], styles: dict[str, tuple[str, str, str]]) -> Section:
+def build_section(
+    name: str, text: str, runs: list[Run], styles: dict[str, tuple[str, str, str]], score: str | None = None
+) -> Section:
     """Return a protocol's section; cells keep their style of `styles`, by label, and new styles are added to it."""
-    score, members = choose_score(runs), group_by_cell(runs)
+    score, members = choose_score(runs, score), group_by_cell(runs)
     seeds = max(len(list_scores(each, score)) for each in members.values())
     rows = build_table(runs, score, with_iqm=seeds >= FEWEST_FOR_IQM)
     ordered = list(rows["cell"][:-1])
@@ -168,11 +173,22 @@ def read_evaluations(run: Run, score: str) -> list[dict[str, float]]:
 
 def find_samples(cell: Cell, score: str) -> tuple[Run, str] | None:
     """Return the best run of a cell that saved samples, and its last grid as a data: URI; None if no run did."""
+    found = find_picture(cell, score)
+    return found and (found[0], "data:image/png;base64," + base64.b64encode(found[1].read_bytes()).decode())
+
+
+def find_picture(cell: Cell, score: str) -> tuple[Run, Path] | None:
+    """Return the best run of a cell that saved samples, and its last grid; None if no run did."""
     for run in sorted(cell.runs, key=lambda run: finite_or_inf(run.scores.get(score))):
-        drawn = sorted((Path(run.name) / "samples").glob("step_*.png"), key=lambda path: (len(path.name), path.name))
-        if drawn:
-            return run, "data:image/png;base64," + base64.b64encode(drawn[-1].read_bytes()).decode()
+        if path := find_last_picture(Path(run.name)):
+            return run, path
     return None
+
+
+def find_last_picture(folder: Path) -> Path | None:
+    """Return the grid of samples that a run drew last, None if it drew none."""
+    drawn = sorted((folder / "samples").glob("step_*.png"), key=lambda path: (len(path.name), path.name))
+    return drawn[-1] if drawn else None
 
 
 def finite_or_inf(value: float | None) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,9 @@ from gan.system.run_folder import CONFIG, LAST
 OVERRIDES = "overrides"  # key of a run's config: the arguments that it was started with
 UNSET = (None, "", "null")
 BUDGET_KEYS = ("budget", *BUDGETS)
+# first parts of keys that say which run of a cell it is, where its files are, and what starts and logs it
+STARTING = ("seed", "run_dir", "data_dir", "cache_dir", "ckpt_path", "resume")
+STARTING += ("hydra", "hparams_search", "callbacks", "logger", "second_objective")
 
 
 def complete_command() -> None:
@@ -78,12 +82,22 @@ def repeat_first_overrides(words: list[str]) -> list[str]:
     replaced = list_replaced_keys(own) | {"seed", "hparams_search", "run_dir"}
     first = [word for word in recorded.get(OVERRIDES, []) if get_key(word) not in replaced]
     first += [] if "seed" in given else [f"seed={recorded['seed']}"]
-    if not replaced & {*BUDGET_KEYS}:  # it may be that of a search
-        budget = recorded.get("budget") or {}
-        first = [word for word in first if get_key(word) not in BUDGET_KEYS]
-        first += [f"budget.{unit}={amount}" for unit, amount in budget.items() if amount is not None]
+    first = first if replaced & {*BUDGET_KEYS} else restate_budget(first, recorded)
     place = ["ckpt_path=last", f"hydra.run.dir={quote_value(str(run_dir))}"] if continues else []
     return [*first, *own, *place]
+
+
+def list_setting_overrides(config: dict[str, Any]) -> list[str]:
+    """Return the overrides that give a run's cell, without those of its seed, paths, launcher, logger and study."""
+    words = [word for word in config.get(OVERRIDES) or [] if re.split("[./]", get_key(word))[0] not in STARTING]
+    return restate_budget(words, config)
+
+
+def restate_budget(words: list[str], config: dict[str, Any]) -> list[str]:
+    """Return overrides with the budget that a run's config records: it may be that of a search."""
+    words = [word for word in words if get_key(word) not in BUDGET_KEYS]
+    budget = config.get("budget") or {}
+    return words + [f"budget.{unit}={amount}" for unit, amount in budget.items() if amount is not None]
 
 
 def list_replaced_keys(words: Iterable[str]) -> set[str]:
