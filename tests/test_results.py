@@ -224,9 +224,10 @@ def test_a_diverged_run_is_counted_and_in_no_mean(results, source):
             {"digits": DESCRIPTION | {"colour": "red"}},
             "argument 'colour'; a table has the keys title",
         ),
+        ({"digits": DESCRIPTION | {"score": "modes"}}, "digits: score=modes: must be one of which less is better"),
     ],
 )
-def test_a_table_with_missing_or_unknown_keys_is_refused(tmp_path, content, expected):
+def test_a_table_with_missing_or_unknown_keys_or_a_wrong_score_is_refused(tmp_path, content, expected):
     (tmp_path / TABLES).write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match=expected):
         read_tables(tmp_path)

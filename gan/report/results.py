@@ -8,6 +8,7 @@ import yaml
 
 from gan.errors import InputError
 from gan.report.sections import Section, build_sections
+from gan.report.statistics import smaller_is_better
 from gan.run.record import Run, group_by_cell
 from gan.system.run_folder import METRICS
 
@@ -20,7 +21,8 @@ class ResultTable:
     """What results/tables.yaml says about a table: all that its runs' files do not.
 
     `command` makes its runs, on `machine` at `cost`; `budget` says what is equal in all of them, and `shows` what was
-    learnt. `score` ranks the cells; None is that of `gan.report.statistics.choose_score`. `columns` are further scores.
+    learnt. `score`, of which less must be better, ranks the cells; None is that of
+    `gan.report.statistics.choose_score`. `columns` are further scores.
     Cells of less than `fewest_seeds` are left out, such as the trials of a search. Each of `references` has a `value`
     for the cells whose settings, by dotted key, equal those of its `where`, and its `source`.
     """
@@ -39,7 +41,7 @@ class ResultTable:
 
 
 def read_tables(folder: Path) -> list[ResultTable]:
-    """Return the tables of tables.yaml in a folder; raise InputError for one with missing or unknown keys."""
+    """Return the tables of tables.yaml in a folder; raise InputError for missing or unknown keys and a wrong score."""
     path, tables = folder / TABLES, []
     if not path.is_file():
         raise InputError(f"{path}: no such file; it describes the tables")
@@ -50,6 +52,8 @@ def read_tables(folder: Path) -> list[ResultTable]:
         except TypeError as error:
             reason = str(error).partition("() ")[2]
             raise InputError(f"{path}: {name}: {reason}; a table has the keys {known}") from error
+        if (score := tables[-1].score) and not smaller_is_better(score):
+            raise InputError(f"{path}: {name}: score={score}: must be one of which less is better, such as fid")
     return tables
 
 

@@ -123,6 +123,6 @@ def format_score(name: str, value: float) -> str:
         return f"{value // 60:.0f} min {value % 60:02.0f} s"
     if name.endswith("accuracy") or name == "high_quality":
         return f"{value:.1%}"
-    if isinstance(value, int) or (name == "modes" and value.is_integer()):
+    if isinstance(value, int):
         return f"{value:,.0f}"
     return f"{value:.2f}" if name.startswith(("fid", "intra_fid", "inception", "modes")) else f"{value:.4f}"
