@@ -152,6 +152,25 @@ def trained(configure, monkeypatch, *overrides):
     return made[0]
 
 
+class Interrupt(BaseException):
+    """Ends a run at any point, as a signal's exception would."""
+
+
+def interrupted(configure, monkeypatch, *overrides, at: int):
+    """Train by train.py up to a step, at whose end the run is cut short."""
+    end = GAN.on_train_batch_end
+
+    def stop(self, *args):
+        if self.global_step == at:
+            raise Interrupt
+        return end(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GAN, "on_train_batch_end", stop)
+        with pytest.raises(Interrupt):
+            trained(configure, patch, *overrides)
+
+
 def load_digits() -> MNIST5k:
     """Return mnist_5k, ready to be used."""
     digits = MNIST5k(channels=1, image_size=28, batch_size=64)

@@ -19,7 +19,7 @@ from gan.run.cell import ANNEALED, name_cell
 from gan.run.config import prepare_config
 from gan.run.effects import READ
 from gan.run.resume import compare_settings
-from tests.helpers import ROOT, trained
+from tests.helpers import ROOT, interrupted, trained
 
 FINALS = {"gamma": 0.5, "beta2": 0.99, "ema_half_life_steps": 6.0, "augment_p": 0.8}
 STARTS = {"gamma": 10.0, "beta2": 0.9, "ema_half_life_steps": 0.0, "augment_p": 0.0}
@@ -159,21 +159,7 @@ def test_a_final_value_like_the_first_changes_no_bit(configure, monkeypatch):
 def test_a_run_that_is_resumed_while_values_move_ends_with_the_same_bits(configure, monkeypatch, tmp_path, watch):
     options = [*GAME, *annealed(0.75), "trainer.val_check_interval=5", "trainer.max_steps=12"]
     alone = trained(configure, monkeypatch, *options)
-
-    class Interrupt(BaseException):
-        pass
-
-    end = GAN.on_train_batch_end
-
-    def stop(self, *args):
-        if self.global_step == 7:
-            raise Interrupt
-        return end(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GAN, "on_train_batch_end", stop)
-        with pytest.raises(Interrupt):
-            trained(configure, patch, *options)
+    interrupted(configure, monkeypatch, *options, at=7)
     for values in watch.values():
         values.clear()
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"

@@ -14,7 +14,7 @@ from gan.gan import GAN
 from gan.losses import BCE
 from gan.models.dcgan import Discriminator, Generator
 from gan.penalties import R1, R2
-from tests.helpers import trained
+from tests.helpers import interrupted, trained
 
 
 def flat(network: nn.Module) -> torch.Tensor:
@@ -206,23 +206,10 @@ def test_a_resumed_run_ends_with_the_weights_of_one_left_alone(configure, monkey
     """Stopped in the middle of an epoch, then past its end."""
     options = ["data.batch_size=256", f"n_critic={n_critic}", "trainer.val_check_interval=5", "schedule=linear"]
     alone = trained(configure, monkeypatch, *options, "trainer.max_steps=23")
-    interrupted = [*options, "trainer.max_steps=23"]
-
-    class Interrupt(BaseException):
-        pass
-
-    end = GAN.on_train_batch_end
-
-    def stop(self, *args):
-        if self.global_step == 12:
-            raise Interrupt
-        return end(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GAN, "on_train_batch_end", stop)
-        with pytest.raises(Interrupt):
-            trained(configure, patch, *interrupted)
-    resumed = trained(configure, monkeypatch, *interrupted, f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
+    interrupted(configure, monkeypatch, *options, "trainer.max_steps=23", at=12)
+    resumed = trained(
+        configure, monkeypatch, *options, "trainer.max_steps=23", f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt"
+    )
     assert resumed.global_step == alone.global_step == 23
     assert equal(resumed, alone)
 
@@ -417,21 +404,7 @@ def test_regularizers_and_top_k_resume_bit_for_bit(configure, monkeypatch, tmp_p
     """LeCam's anchors are saved; the other draws are from the random state; the share of top-k follows the step."""
     options = ["penalty=[lecam,balanced_consistency,approx_r1]", "top_k=0.5", "trainer.val_check_interval=5"]
     alone = trained(configure, monkeypatch, *options, "trainer.max_steps=12")
-
-    class Interrupt(BaseException):
-        pass
-
-    end = GAN.on_train_batch_end
-
-    def stop(self, *args):
-        if self.global_step == 7:
-            raise Interrupt
-        return end(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GAN, "on_train_batch_end", stop)
-        with pytest.raises(Interrupt):
-            trained(configure, patch, *options, "trainer.max_steps=12")
+    interrupted(configure, monkeypatch, *options, "trainer.max_steps=12", at=7)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     saved = torch.load(last, weights_only=True)["state_dict"]
     assert saved["stateful_penalties.0.updates"] == 5
