@@ -489,7 +489,7 @@ def test_z_is_drawn_from_the_prior_in_training_and_for_the_scores(configure, mon
     monkeypatch.setattr(
         Generator, "forward", lambda self, z, labels: seen.append(z.detach()) or forward(self, z, labels)
     )
-    trained(configure, monkeypatch, "prior=uniform", "trainer.max_steps=3")
+    trained(configure, monkeypatch, "prior=uniform", "trainer.max_steps=3", "trainer.val_check_interval=2")
     assert len(seen) > 6
     assert all(z.abs().max() <= 1 for z in seen)
     assert torch.cat(seen).std().item() == pytest.approx(3**-0.5, abs=0.01)
