@@ -63,3 +63,13 @@ def test_letters_that_a_terminal_lacks_are_shown_by_their_codes():
     code = "from gan.run.display import plain_console as p; print(chr(0x732b)); p().print(chr(0x2503), chr(0xb1))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ascii_only, capture_output=True, text=True)
     assert done.stdout == "\\u732b\n\\u2503 \\xb1\n", done.stderr
+
+
+@pytest.mark.parametrize(("z_seed", "columns"), [(0, ["last"]), (1, ["last", "best, step 20,"])])
+def test_a_best_checkpoint_has_a_column_if_it_was_scored_on_samples_of_its_own(capsys, z_seed, columns):
+    protocol = {"extractor": "classifier", "extractor_sha256": "0" * 8, "n_fakes": 200, "generator": "ema"}
+    protocol |= {"n_reals": 100, "reference": "test", "z_seed": 0}
+    best = {"step": 20, "scores": {"fid": 2.0}, "protocol": protocol | {"z_seed": z_seed}}
+    print_scores({"scores": {"fid": 2.0}, "best": best, "protocol": protocol})
+    printed = capsys.readouterr().out
+    assert [name for name in ("last", "best, step 20,") if name in printed] == columns

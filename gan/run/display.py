@@ -30,6 +30,8 @@ def print_scores(run: dict[str, Any]) -> None:
     console = plain_console()
     scores, best, floor = run["scores"], run.get("best") or {}, run.get("floor", {})
     at_n_floor, n = run.get("at_n_floor") or {}, run.get("n_floor")
+    if best.get("protocol") == run.get("protocol"):  # the scores of the run's only evaluation
+        best = {}
     table = Table(box=box.ROUNDED)
     table.add_column()
     table.add_column(run.get("checkpoint", "last"), justify="right")
