@@ -12,6 +12,7 @@ from gan.run.display import score_label
 from gan.system.files import replace_whole
 
 INCHES = (10, 4)
+LETTERS = 110  # of a row of the legend
 
 
 def save_curves(section: Section, path: Path) -> None:
@@ -24,7 +25,9 @@ def save_curves(section: Section, path: Path) -> None:
         for axes, axis in ((left, "images_seen"), (right, "seconds")):
             draw_curves(axes, section.cells, section.score, axis, section.floor_line, score_label(section.score))
         right.set_ylabel("")
-        figure.legend(handles=list_handles(section), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        handles = list_handles(section)
+        columns = min(4, LETTERS // max(len(handle.get_label()) for handle in handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
         figure.savefig(part, format=path.suffix[1:], metadata={"Date": None})
 
 
