@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from gan.metrics.protocol import hash_protocol
+from gan.report.cell_names import get_choice, shorten_names
 from gan.report.intervals import FEWEST_FOR_IQM
 from gan.report.statistics import build_table, choose_score, list_scores, name_at_n_floor
 from gan.run.record import Run, drop_selecting_runs, group_by_cell, group_by_protocol, read_history
 from gan.system.run_folder import METRICS
 
-CHOICES = ("data", "model", "loss")
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933")  # Okabe and Ito 2008, an olive
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SYMBOLS = ("●", "■", "▲", "◆", "▼", "✚", "✖")  # the markers as text
@@ -142,25 +141,6 @@ def build_section(
         Cell(name, short[name], members[name], list_scores(members[name], score), styles[name]) for name in ordered
     ]
     return Section(name, text, score, rows, ordered_cells, runs)
-
-
-def get_choice(run: Run, group: str) -> str:
-    """Return the option of a config group that a run used, "" if its config does not name it."""
-    return str(run.config["choices"].get(group, ""))
-
-
-def shorten_names(members: dict[str, list[Run]]) -> dict[str, str]:
-    """Return short names of cells by label: only what differs, with long keys of settings cut to their last parts."""
-    first = {label: runs[0] for label, runs in members.items()}
-    differ = [name for name in CHOICES if len({get_choice(run, name) for run in first.values()}) > 1]
-    short = {}
-    for label, run in first.items():
-        group = str(run.config["choices"]["group"])
-        rest = re.sub(r"\._target_=(?:\w+\.)*", "=", label.removeprefix(group))
-        rest = re.sub(r"=(\d*\.\d{4,}(?:e-?\d+)?)", lambda found: f"={float(found[1]):.3g}", rest)
-        words = [get_choice(run, name) for name in differ] + [re.sub(r"(?:\w+\.)+(?=\w+\.\w+=)", "", rest).strip()]
-        short[label] = " ".join(filter(None, words)) or group
-    return short if len(set(short.values())) == len(short) else {label: label for label in short}
 
 
 def read_evaluations(run: Run, score: str) -> list[dict[str, float]]:

@@ -1,0 +1,42 @@
+"""Short names of cells: they tell the cells apart, and are what was typed where that is what differs."""
+
+from gan.report.cell_names import shorten_names
+from gan.run.record import Run, group_by_cell
+
+R1 = {"r1": {"_target_": "gan.penalties.R1", "gamma": 10.0, "interval": 1}}
+R2 = {"r2": {"_target_": "gan.penalties.R2", "gamma": 10.0, "interval": 1}}
+
+
+def make_run(*words: str, loss="bce", **setting) -> Run:
+    choices = {"data": "mnist", "model": "mlp", "loss": loss, "group": f"mnist-mlp-{loss}"}
+    return Run("", {"seed": 0, "choices": choices, "overrides": list(words), **setting}, {}, {}, {})
+
+
+def name_cells(*runs: Run) -> set[str]:
+    return set(shorten_names(group_by_cell(list(runs))).values())
+
+
+def test_an_option_stands_for_all_settings_of_its_group():
+    names = name_cells(
+        make_run("penalty=[r1]", penalty=R1),
+        make_run("penalty=[r1,r2]", penalty=R1 | R2),
+        make_run("penalty=[r1]", loss="rpgan", penalty=R1),
+        make_run("penalty=[r1,r2]", loss="rpgan", penalty=R1 | R2),
+    )
+    assert names == {f"{loss} penalty={option}" for loss in ("bce", "rpgan") for option in ("[r1]", "[r1,r2]")}
+
+
+def test_an_option_does_not_stand_for_settings_that_it_does_not_tell_apart():
+    strong = {"r1": R1["r1"] | {"gamma": 1.0}}
+    assert name_cells(make_run("penalty=r1", penalty=R1), make_run("penalty=r1", penalty=strong)) == {
+        "r1.gamma=10",
+        "r1.gamma=1",
+    }
+    untyped = name_cells(make_run("penalty=r1", penalty=R1), make_run(penalty={}))
+    assert untyped == {"penalty.r1=R1 r1.gamma=10 r1.interval=1", "mnist-mlp-bce"}
+
+
+def test_a_name_leaves_out_what_all_share_and_what_the_model_and_the_loss_decide():
+    runs = [make_run(loss=loss, n_critic=n, lr=2e-4) for loss, n in (("bce", 1), ("wgan", 5))]
+    assert name_cells(*runs) == {"bce", "wgan"}
+    assert name_cells(make_run(lr=1.23456e-4), make_run(lr=5e-4)) == {"lr=0.000123", "lr=0.0005"}
