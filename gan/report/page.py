@@ -21,9 +21,12 @@ MOST_ROWS = 8  # cells in a chart of cells
 ROW_INCHES = 0.5  # of a chart of cells
 
 
-def render_page(runs: Iterable[Run], source: str) -> str:
-    """Return the report of runs as HTML that needs no other file; `source` is shown as where they come from."""
-    sections = build_sections(runs)
+def render_page(runs: Iterable[Run], source: str, score: str | None = None) -> str:
+    """Return the report of runs as HTML that needs no other file; `source` is shown as where they come from.
+
+    `score` ranks the cells; None is that of `gan.report.statistics.choose_score`.
+    """
+    sections = build_sections(runs, score)
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined

@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gan.report.figures import save_curves
+from gan.report.page import render_page
 from gan.report.results import (
     MOST_PICTURES,
+    REPORT,
     RUNS,
     ResultTable,
     build_result_sections,
@@ -102,8 +104,11 @@ def remove_generators(folder: Path, sections: list[Section]) -> None:
 
 
 def draw_tables(folder: Path) -> None:
-    """Draw the charts of all tables that have runs: scores against images and against time."""
+    """Draw the charts of all tables that have runs, scores against images and against time, and write their reports."""
     for table in read_tables(folder):
         if has_runs(folder / table.name):
-            for section in build_result_sections(find_runs([folder / table.name]), table):
+            runs = find_runs([folder / table.name])
+            for section in build_result_sections(runs, table):
                 save_curves(section, folder / table.name / name_chart(section))
+            report = render_page(runs, f"{folder.name}/{table.name}", table.score)
+            write_whole(folder / table.name / REPORT, report)

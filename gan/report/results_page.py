@@ -56,7 +56,7 @@ def describe_table(folder: Path, table: ResultTable) -> dict[str, Any]:
         "runs": f"{len(runs)} runs, {hours:.1f} hours of training",
         "code": ", ".join(sorted({run.code or "unknown" for run in runs})),
         "generator": generator and generator.parent.relative_to(folder).as_posix(),
-        "has_report": (folder / table.name / REPORT).is_file(),
+        "report": f"{table.name}/{REPORT}",
         "sections": [describe_section(folder, section, table) for section in build_result_sections(runs, table)],
     }
 
