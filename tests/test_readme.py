@@ -14,7 +14,6 @@ from PIL import Image
 import train
 from tests.helpers import FEW_FAKES, NARROW, ROOT, run_command
 
-README = (ROOT / "README.md").read_text()
 FOLDERS = [path for path in ROOT.glob("[a-z]*/**/README.md") if path.parent.name != "results"]  # tests/test_results.py
 FILES = [ROOT / "README.md", *FOLDERS, *ROOT.glob("docs/*.md")]
 PAGES = "\n".join(path.read_text() for path in FILES)
@@ -34,7 +33,7 @@ def scored(tmp_path_factory):
 
 def test_every_command_is_of_a_kind_that_a_test_or_ci_runs():
     scripts = {path.name for path in (ROOT / "scripts").glob("*.py")}
-    assert set(re.findall(r"scripts/(\w+\.py)", README)) <= scripts
+    assert set(re.findall(r"scripts/(\w+\.py)", PAGES)) <= scripts
     known = (
         "python train.py",
         "PYTHONPATH=mine python train.py",
@@ -63,12 +62,12 @@ def test_the_table_of_options_names_them_all():
         if path.parent.name == "experiment":
             assert f"`{path.stem}`" in PAGES, path
         elif path.parent.name != "callbacks":
-            assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", README, re.M), path
+            assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", PAGES, re.M), path
 
 
 def test_every_sweep_is_in_the_table_with_its_question():
     for path in (ROOT / "sweeps").glob("*.yaml"):
-        assert f"| `{path.stem}` | " in README, path
+        assert f"| `{path.stem}` | " in PAGES, path
 
 
 SINGLE = [line for line in TRAIN if " -m " not in line and "hparams_search=" not in line]
@@ -156,7 +155,7 @@ def test_search_commands(tmp_path, line):
     assert len(list(tmp_path.glob("confirm/*/metrics.json"))) == 2
 
 
-@pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", README))
+@pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", PAGES))
 def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(configure, line):
     """They are started for real, small, by tests/test_local.py, test_search.py and test_slurm.py."""
     words = []
