@@ -202,6 +202,22 @@ def test_projection_is_the_inner_product_with_sum_pooled_features():
     torch.testing.assert_close(discriminator(images, labels), expected)
 
 
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_labels_enter_dcgans_discriminator_at_its_end_with_projection(norm):
+    shape = {"channels": 1, "image_size": 28, "width": 8, "norm": norm, "projection": True}
+    discriminator = dcgan.Discriminator(**shape, num_classes=10).eval()
+    images, labels = torch.randn(5, 1, 28, 28), torch.tensor([0, 3, 3, 9, 1])
+    phi = discriminator.body(images, labels)
+    torch.testing.assert_close(phi, discriminator.body(images, labels.flip(0)))
+    expected = torch.einsum("nd,nd->n", discriminator.v.weight[labels], phi) + discriminator.psi(phi)[:, 0]
+    torch.testing.assert_close(discriminator(images, labels), expected)
+    if norm == "batch":
+        assert discriminator.v.weight.detach().std() == pytest.approx(0.02, rel=0.05)
+    unconditional = dcgan.Discriminator(**shape, num_classes=0)
+    assert unconditional.v is None
+    assert unconditional(images, labels).shape == (5,)
+
+
 def test_generator_block_equals_the_papers_order_of_layers():
     """The shortcut is convolved before upsampling; a 1x1 convolution gives the same either way."""
     block = resnet.GeneratorBlock(3, 4, partial(ConditionalBatchNorm2d, num_classes=2)).eval()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import LogitLayer, apply_spectral_norm, factor_image_size
+from gan.models.layers import LogitLayer, apply_spectral_norm, compute_logits, factor_image_size
 from gan.models.resnet import build_generator_blocks, build_trunk
 
 
@@ -93,9 +93,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         phi = relu(self.blocks(images, labels)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
-        with torch.autocast(phi.device.type, enabled=False):  # as in LogitLayer
-            logits = self.psi(phi).squeeze(1)  # (N,)
-            return logits if self.v is None else logits + (self.v(labels) * phi).sum(dim=1)
+        return compute_logits(phi, labels, self.psi, self.v)
 
 
 def initialize_orthogonal(module: nn.Module) -> nn.Module:

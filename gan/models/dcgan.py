@@ -12,6 +12,7 @@ from gan.models.layers import (
     MinibatchStd,
     apply_spectral_norm,
     build_norm,
+    compute_logits,
     encode_labels,
     factor_image_size,
     initialize_normal,
@@ -53,8 +54,9 @@ class Discriminator(nn.Module):
 
     `norm` follows each convolution but the first: batch as in the paper; layer or none with a penalty, which needs the
     gradient of each sample by itself; or spectral, which normalizes all weights instead (Miyato et al. 2018).
-    `minibatch_std` shows the last layer how much the samples of a batch differ, see `MinibatchStd`. Raises InputError
-    for another norm, and for an image_size as the generator does.
+    `minibatch_std` shows the last layer how much the samples of a batch differ, see `MinibatchStd`. With `projection`,
+    labels enter as in Miyato & Koyama 2018, eq. 3, at the last layer instead of the first. Raises InputError for
+    another norm, and for an image_size as the generator does.
     """
 
     def __init__(
@@ -66,19 +68,25 @@ class Discriminator(nn.Module):
         width: int = 128,
         norm: str = "batch",
         minibatch_std: bool = False,
+        projection: bool = False,
     ) -> None:
         super().__init__()
         start, n = factor_image_size(image_size)
         widths = [width * 2**i for i in range(n)]
-        layers = [LabelPlaneConv2d(channels, num_classes, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        planes = 0 if projection else num_classes
+        layers = [LabelPlaneConv2d(channels, planes, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i, (inputs, outputs) in enumerate(pairwise(widths), start=2):
             size = start * 2 ** (n - i)
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), build_norm(norm, outputs, size, size), nn.LeakyReLU(0.2)]
         layers += [MinibatchStd()] if minibatch_std else []
-        self.body = LabeledSequential(*layers, nn.Flatten(), LogitLayer((widths[-1] + minibatch_std) * start**2, 1))
+        self.body = LabeledSequential(*layers, nn.Flatten())
+        features = (widths[-1] + minibatch_std) * start**2
+        self.psi = LogitLayer(features, 1)
+        self.v = nn.Embedding(num_classes, features) if projection and num_classes else None
         self.apply(initialize_normal)
         if norm == "spectral":
             apply_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.body(images, labels).squeeze(1)  # (N,)
+        phi = self.body(images, labels)  # (N, features)
+        return compute_logits(phi, labels, self.psi, self.v)

@@ -77,7 +77,7 @@ def initialize_normal(module: nn.Module) -> None:
 
     For `nn.Module.apply`. Radford et al. 2016, section 4, and its code.
     """
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
@@ -93,6 +93,17 @@ class LogitLayer(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
+
+
+def compute_logits(phi: Tensor, labels: Tensor, psi: LogitLayer, v: nn.Embedding | None) -> Tensor:
+    """Return the logits <v_y, phi> + psi(phi), (N,), of features phi (N, inputs) and labels (N,); without v, psi(phi).
+
+    Miyato & Koyama 2018, eq. 3. In float32 even under autocast, as in `LogitLayer`.
+    """
+    with torch.autocast(phi.device.type, enabled=False):
+        phi = phi.float()
+        logits = psi(phi).squeeze(1)  # (N,)
+        return logits if v is None else logits + (v(labels) * phi).sum(dim=1)
 
 
 class LabelPlaneConv2d(nn.Conv2d):

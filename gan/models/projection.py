@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gan.models.layers import LogitLayer, apply_spectral_norm, require_classes
+from gan.models.layers import LogitLayer, apply_spectral_norm, compute_logits, require_classes
 from gan.models.resnet import build_trunk, initialize_glorot
 
 
@@ -36,5 +36,4 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         phi = relu(self.blocks(images, labels)).sum(dim=(2, 3), dtype=torch.float32)  # (N, width)
-        with torch.autocast(phi.device.type, enabled=False):  # as in LogitLayer
-            return self.psi(phi).squeeze(1) + (self.v(labels) * phi).sum(dim=1)  # (N,)
+        return compute_logits(phi, labels, self.psi, self.v)

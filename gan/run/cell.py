@@ -45,6 +45,7 @@ NEUTRAL = {  # values that change nothing, of keys that earlier runs lack
     "model.generator.attention": None,
     "model.discriminator.attention": None,
     "model.discriminator.minibatch_std": False,
+    "model.discriminator.projection": False,
 }
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
