@@ -45,6 +45,7 @@ NARROW = {  # overrides, for each model of conf/model
     "mlp": ["model.generator.hidden=[32]", "model.discriminator.hidden=[32]"],
     "assignment": ["model.generator.hidden=[16,32]", "model.discriminator.width=32"],
     "dcgan": WIDTH,
+    "dcgan_projection": WIDTH,
     "infogan": [*WIDTH, "model.generator.hidden=32", "model.discriminator.hidden=32"],
     "infogan_code": [*WIDTH, "model.generator.hidden=32", "model.discriminator.hidden=32"],
     "sngan": WIDTH,
@@ -63,6 +64,7 @@ NETWORKS = {  # model: generator's module and arguments, discriminator's
     "mlp": (mlp, {"hidden": [16, 32]}, mlp, {"hidden": [32, 16]}),
     "assignment": (assignment, {"hidden": [16, 32]}, assignment, OF_WIDTH_8),
     "dcgan": (dcgan, OF_WIDTH_8, dcgan, OF_WIDTH_8),
+    "dcgan_projection": (dcgan, OF_WIDTH_8, dcgan, OF_WIDTH_8 | {"projection": True}),
     "infogan": (infogan, OF_WIDTH_8 | {"hidden": 16}, infogan, OF_WIDTH_8 | {"hidden": 16}),
     "infogan_code": (infogan_code, OF_WIDTH_8 | {"hidden": 16}, infogan_code, OF_WIDTH_8 | {"hidden": 16}),
     "sngan": (resnet, OF_WIDTH_8, sngan, OF_WIDTH_8),
@@ -73,7 +75,7 @@ NETWORKS = {  # model: generator's module and arguments, discriminator's
     "resnet_gp": (resnet, OF_WIDTH_8, resnet_gp, OF_WIDTH_8),
     "r3gan": (r3gan, OF_WIDTH_8, r3gan, OF_WIDTH_8),
 }
-NEED_CLASSES = ("projection", "acgan", "reacgan")  # models that are refused without
+NEED_CLASSES = ("projection", "dcgan_projection", "acgan", "reacgan")  # models that are refused without
 each_model = pytest.mark.parametrize("model", NETWORKS)
 
 PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}

@@ -39,7 +39,7 @@ ACTING = [
     ["penalty=consistency", "penalty.consistency.transform.pixels=2"],
     ["top_k=0.5"],
     ["model.discriminator.minibatch_std=true"],
-    ["model.discriminator.projection=true"],
+    ["model=dcgan_projection"],
     ["augment=ada"],
     ["augment=fixed"],
     ["augment=fixed", "annealing.augment_p.final=1"],
@@ -99,7 +99,6 @@ def test_all_that_acts_is_another_cell(config):
 def test_a_run_before_a_setting_is_of_the_cell_of_its_neutral_value(config):
     before = config()
     del before["top_k"], before["model"]["discriminator"]["minibatch_std"]
-    del before["model"]["discriminator"]["projection"]
     assert name_cell(before) == name_cell(config())
 
 

@@ -213,9 +213,8 @@ def test_labels_enter_dcgans_discriminator_at_its_end_with_projection(norm):
     torch.testing.assert_close(discriminator(images, labels), expected)
     if norm == "batch":
         assert discriminator.v.weight.detach().std() == pytest.approx(0.02, rel=0.05)
-    unconditional = dcgan.Discriminator(**shape, num_classes=0)
-    assert unconditional.v is None
-    assert unconditional(images, labels).shape == (5,)
+    with pytest.raises(InputError, match="model=dcgan_projection: needs at least 2 classes, these images have 0"):
+        dcgan.Discriminator(**shape, num_classes=0)
 
 
 def test_generator_block_equals_the_papers_order_of_layers():

@@ -186,8 +186,8 @@ def test_help_names_the_groups_and_their_options():
     done = run_forked("--help")
     assert done.returncode == 0
     for text in (
-        "model: acgan, assignment, biggan, dcgan, infogan, infogan_code, mlp, projection, r3gan, reacgan, "
-        "resnet_gp, sngan",
+        "model: acgan, assignment, biggan, dcgan, dcgan_projection, infogan, infogan_code, mlp, projection, r3gan, "
+        "reacgan, resnet_gp, sngan",
         "loss: bce, hinge, lsgan, minimax",
         "n_critic",
     ):

@@ -16,6 +16,7 @@ from gan.models.layers import (
     encode_labels,
     factor_image_size,
     initialize_normal,
+    require_classes,
 )
 
 
@@ -56,7 +57,7 @@ class Discriminator(nn.Module):
     gradient of each sample by itself; or spectral, which normalizes all weights instead (Miyato et al. 2018).
     `minibatch_std` shows the last layer how much the samples of a batch differ, see `MinibatchStd`. With `projection`,
     labels enter as in Miyato & Koyama 2018, eq. 3, at the last layer instead of the first. Raises InputError for
-    another norm, and for an image_size as the generator does.
+    another norm, for projection without classes, and for an image_size as the generator does.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class Discriminator(nn.Module):
         projection: bool = False,
     ) -> None:
         super().__init__()
+        if projection:
+            require_classes("dcgan_projection", num_classes, "projection", without="dcgan")
         start, n = factor_image_size(image_size)
         widths = [width * 2**i for i in range(n)]
         planes = 0 if projection else num_classes
@@ -82,7 +85,7 @@ class Discriminator(nn.Module):
         self.body = LabeledSequential(*layers, nn.Flatten())
         features = (widths[-1] + minibatch_std) * start**2
         self.psi = LogitLayer(features, 1)
-        self.v = nn.Embedding(num_classes, features) if projection and num_classes else None
+        self.v = nn.Embedding(num_classes, features) if projection else None
         self.apply(initialize_normal)
         if norm == "spectral":
             apply_spectral_norm(self)

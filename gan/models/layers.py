@@ -28,12 +28,12 @@ def factor_image_size(image_size: int) -> tuple[int, int]:
     return start, n
 
 
-def require_classes(model: str, num_classes: int, part: str) -> None:
-    """Raise InputError for fewer than 2 classes: `model` is sngan with a further `part`, which needs them."""
+def require_classes(model: str, num_classes: int, part: str, without: str = "sngan") -> None:
+    """Raise InputError for fewer than 2 classes: `model` is `without` with a further `part`, which needs them."""
     if num_classes < 2:
         raise InputError(
             f"model={model}: needs at least 2 classes, these images have {num_classes} (unlabeled data or "
-            f"conditional=false); model=sngan is the same network without the {part}"
+            f"conditional=false); model={without} is the same network without the {part}"
         )
 
 

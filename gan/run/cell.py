@@ -45,7 +45,6 @@ NEUTRAL = {  # values that change nothing, of keys that earlier runs lack
     "model.generator.attention": None,
     "model.discriminator.attention": None,
     "model.discriminator.minibatch_std": False,
-    "model.discriminator.projection": False,
 }
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs")
 
