@@ -318,7 +318,10 @@ def list_overrides(line: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("line", [line for table in DESCRIBED for line in table.command.splitlines()])
+LINES = [line for table in DESCRIBED for line in table.command.splitlines()]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("tar ")])
 def test_each_line_of_the_command_of_a_table_composes(configure, line):
     configure()
     assert line.startswith(("python train.py ", "python scripts/sweep_local.py "))
