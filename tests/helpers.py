@@ -75,7 +75,12 @@ NETWORKS = {  # model: generator's module and arguments, discriminator's
     "resnet_gp": (resnet, OF_WIDTH_8, resnet_gp, OF_WIDTH_8),
     "r3gan": (r3gan, OF_WIDTH_8, r3gan, OF_WIDTH_8),
 }
-NEED_CLASSES = ("projection", "dcgan_projection", "acgan", "reacgan")  # models that are refused without
+NEED_CLASSES = {  # models that are refused without, and the same network for images without classes
+    "projection": "sngan",
+    "dcgan_projection": "dcgan",
+    "acgan": "sngan",
+    "reacgan": "sngan",
+}
 each_model = pytest.mark.parametrize("model", NETWORKS)
 
 PROTOCOL = {"version": 1, "extractor": "classifier mnist", "extractor_sha256": "f" * 64, "resize": "28 px"}

@@ -38,7 +38,7 @@ def by_torch(name: str, layer: nn.Module, parameter: str) -> tuple:
 
 def by_radford(name: str, layer: nn.Module, parameter: str) -> tuple:
     """Return what dcgan and infogan say; biases are torch's."""
-    if isinstance(layer, DENSE) and parameter == "weight":
+    if isinstance(layer, DENSE | nn.Embedding) and parameter == "weight":
         return normal(0.02)
     if isinstance(layer, nn.BatchNorm2d) and parameter == "weight":
         return normal(0.02, mean=1.0)
@@ -84,6 +84,7 @@ RULES = {
     "mlp": by_torch,
     "assignment": by_torch,
     "dcgan": by_radford,
+    "dcgan_projection": by_radford,
     "infogan": by_radford,
     "infogan_code": by_radford,
     "r3gan": by_fixup,

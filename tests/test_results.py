@@ -325,7 +325,8 @@ LINES = [line for table in DESCRIBED for line in table.command.splitlines()]
 def test_each_line_of_the_command_of_a_table_composes(configure, line):
     configure()
     assert line.startswith(("python train.py ", "python scripts/sweep_local.py "))
-    assert compose_run(list_overrides(line)).trainer.max_steps > 0
+    trainer = compose_run(list_overrides(line)).trainer
+    assert max(trainer.max_steps, trainer.max_epochs or 0) > 0
 
 
 def test_committed_runs_belong_to_a_table_and_are_small():
