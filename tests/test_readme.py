@@ -16,6 +16,7 @@ from tests.helpers import FEW_FAKES, NARROW, ROOT, run_command
 
 FOLDERS = [path for path in ROOT.glob("[a-z]*/**/README.md") if path.parent.name != "results"]  # tests/test_results.py
 FILES = [ROOT / "README.md", *FOLDERS, *ROOT.glob("docs/*.md")]
+TRAINING, SWEEPS, CLUSTER = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("train", "sweep", "cluster"))
 PAGES = "\n".join(path.read_text() for path in FILES)
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGES, re.S) for line in block.splitlines()]
 TRAIN = [line for line in COMMANDS if line.startswith("python train.py")]
@@ -62,12 +63,12 @@ def test_the_table_of_options_names_them_all():
         if path.parent.name == "experiment":
             assert f"`{path.stem}`" in PAGES, path
         elif path.parent.name != "callbacks":
-            assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", PAGES, re.M), path
+            assert re.search(rf"^\| `{path.parent.name}` \|.*`{path.stem}`", TRAINING, re.M), path
 
 
 def test_every_sweep_is_in_the_table_with_its_question():
     for path in (ROOT / "sweeps").glob("*.yaml"):
-        assert f"| `{path.stem}` | " in PAGES, path
+        assert f"| `{path.stem}` | " in SWEEPS, path
 
 
 SINGLE = [line for line in TRAIN if " -m " not in line and "hparams_search=" not in line]
@@ -155,7 +156,7 @@ def test_search_commands(tmp_path, line):
     assert len(list(tmp_path.glob("confirm/*/metrics.json"))) == 2
 
 
-@pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", PAGES))
+@pytest.mark.parametrize("line", re.findall(r"\| `(python train\.py .*?)` \|", CLUSTER))
 def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(configure, line):
     """They are started for real, small, by tests/test_local.py, test_search.py and test_slurm.py."""
     words = []

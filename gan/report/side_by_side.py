@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gan.errors import InputError
+from gan.report.cell_names import get_choice
 from gan.report.differences import add_verdicts, compare_members
 from gan.report.statistics import list_scores
 from gan.run.cell import CHOICES, unify_numbers
@@ -60,7 +61,7 @@ def index_cells(runs: list[Run], shared: set[str]) -> dict[str, tuple[str, list[
 
 def write_key(run: Run, shared: set[str]) -> str:
     """Return a run's data, model and loss, and those of its settings that are shared, as text."""
-    chosen = [str(run.config["choices"].get(name, "")) for name in CHOICES]
+    chosen = [get_choice(run, name) for name in CHOICES]
     setting = {name: value for name, value in run.setting.items() if name in shared}
     return json.dumps([chosen, unify_numbers(setting)], sort_keys=True, default=str)
 
