@@ -16,7 +16,7 @@ install: .venv/installed ## create .venv with the pinned dependencies
 train: install ## train the quick start; ARGS="seed=1 trainer.max_steps=1000" adds overrides
 	$(BIN)/python train.py experiment=quickstart $(ARGS)
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal --durations=15
 
 test: install ## run the fast tests on all cores, under 8 minutes on two; ARGS="-k losses" picks some
 	$(PYTEST) -m "not slow and not server and not slurm" $(ARGS)

@@ -63,6 +63,7 @@ def test_no_two_workers_take_the_same_trial(place, study):
     assert sorted(taken) == list(range(60))
 
 
+@pytest.mark.timeout(120)
 def test_ctrl_c_leaves_no_study_locked(place, monkeypatch, tmp_path):
     """Wherever in the work it comes, the trial that it ends can be recorded, and others go on at once."""
     monkeypatch.setattr(storage, "LOCK_TIMEOUT_S", 0.2)
@@ -86,6 +87,36 @@ def test_ctrl_c_leaves_no_study_locked(place, monkeypatch, tmp_path):
         other = optuna.load_study(study_name=name, storage=storage.open_storage(place)).ask()
         assert other.number == study.ask().number - 1
         assert not list(tmp_path.glob("*.lock"))
+
+
+def test_ctrl_c_does_not_come_in_the_middle_of_a_database_driver(monkeypatch, tmp_path):
+    """A driver may take its exception for a connection that was cut, and go on."""
+    database = storage.open_storage(f"sqlite:///{tmp_path}/study.db")
+    study = optuna.create_study(storage=database)
+    whole = []
+
+    def ping(_):
+        signal.raise_signal(signal.SIGINT)
+        whole.append(True)
+        return True
+
+    monkeypatch.setattr(database.engine.dialect, "do_ping", ping)
+    with pytest.raises(KeyboardInterrupt):
+        study.ask()
+    assert whole == [True]
+
+
+@pytest.mark.timeout(30)
+def test_ctrl_c_ends_the_wait_for_a_database_out_of_reach(tmp_path):
+    (tmp_path / "here").mkdir()
+    database = storage.open_storage(f"sqlite:///{tmp_path}/here/study.db")
+    study = optuna.create_study(storage=database)
+    database.patience_s = 60
+    database.engine.dispose()
+    (tmp_path / "here").rename(tmp_path / "away")
+    Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        study.ask()
 
 
 def test_a_trial_without_signs_of_life_is_tried_again(study, workers, clock):

@@ -38,15 +38,20 @@ class Database(RDBStorage):
         super().__init__(url, engine_kwargs=options | {"pool_pre_ping": True})
         event.listen(self.engine, "do_connect", self.connect)
         event.listen(self.engine, "begin", self.begin)
+        event.listen(self.scoped_session, "after_transaction_create", self.hold_signals)
         event.listen(self.scoped_session, "after_transaction_end", self.release_signals)
         self.held = ExitStack()
+        self.signals: list[int] = []
 
     def begin(self, connection: Connection) -> None:
-        """Begin a transaction; a handler's exception in it, such as Ctrl-C's, would leave the database locked."""
-        if in_main_thread():
-            self.held.enter_context(hold_signals())
+        """Begin a transaction, with the lock for writers where rows have none."""
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def hold_signals(self, _: Session, transaction: SessionTransaction) -> None:
+        """Let signals wait: an exception of a handler, such as Ctrl-C's, is lost in a driver or leaves a lock."""
+        if transaction.parent is None and in_main_thread():
+            self.signals = self.held.enter_context(hold_signals())
 
     def release_signals(self, _: Session, transaction: SessionTransaction) -> None:
         """Handle the signals that came during a transaction, now that its connection is back in the pool."""
@@ -54,13 +59,13 @@ class Database(RDBStorage):
             self.held.close()
 
     def connect(self, dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
-        """Return a new connection; raise InputError after `patience_s` without one."""
+        """Return a new connection; raise InputError after `patience_s` without one, and stop waiting at a signal."""
         end, waited = time.monotonic() + self.patience_s, False
         while True:
             try:
                 connection = dialect.connect(*arguments, **options)
             except dialect.loaded_dbapi.Error as error:
-                if not self.patience_s:
+                if not self.patience_s or self.signals:
                     raise
                 reason = " ".join(str(error).split())
                 if time.monotonic() > end:

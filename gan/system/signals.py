@@ -51,16 +51,21 @@ def in_main_thread() -> bool:
 
 
 @contextmanager
-def hold_signals() -> Iterator[None]:
-    """Let signals wait until the block has ended, so that no handler's exception comes in the middle of it."""
-    if not in_main_thread():
-        yield
-        return
+def hold_signals() -> Iterator[list[int]]:
+    """Let signals wait until the block has ended, so that no handler's exception comes in the middle of it.
+
+    Yields the list of those that came. Only the main thread holds signals: in others no handler runs.
+    """
     received: list[int] = []
-    handled = [number for number in SIGNALS if callable(signal.getsignal(number))]
-    handlers = {number: signal.signal(number, lambda number, _: received.append(number)) for number in handled}
+    if not in_main_thread():
+        yield received
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     try:
-        yield
+        for number in handlers:
+            signal.signal(number, lambda number, _: received.append(number))
+        yield received
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
