@@ -22,6 +22,8 @@ from tests.helpers import ROOT
 SEARCHES = sorted((ROOT / "conf" / "hparams_search").glob("*.yaml"))
 ACTS_ON = {
     "loss": "loss._target_",
+    "augment": "augment._target_",
+    "discriminator_norm": "model.discriminator.norm",
     "optimizer.lr": "optimizer.generator.lr",
     "optimizer.generator.lr": "optimizer.generator.lr",
     "optimizer.discriminator.lr": "optimizer.discriminator.lr",
