@@ -12,7 +12,7 @@ from PIL import Image
 
 from gan.callbacks.cost import FlopCounter
 from gan.run.build import build_data, build_gan
-from scripts.benchmarks import confirmation, cost, coverage, threads, train
+from scripts.benchmarks import confirmation, cost, coverage, pruning, threads, train
 from tests.helpers import NARROW, ROOT, run_command
 from train import train as run_train
 
@@ -28,13 +28,14 @@ def test_an_evaluation_is_measured_part_by_part():
         assert f"│ {part} " in done.stdout
 
 
-def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again(tmp_path):
+def test_searches_are_run_with_pruning_and_without_and_their_best_settings_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pruning, "SEEDS", "1,2")
     small = ["model.generator.width=4", "model.discriminator.width=4", "trainer.max_steps=2"]
-    small += ["trainer.val_check_interval=1", "hydra.sweeper.n_trials=2"]
-    done = run_command("pruning", *small, "--turns", "1", script="scripts/benchmark.py", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "images with pruning: 100% of those without" in done.stdout  # of two trials none is pruned
-    assert len(list(tmp_path.glob("multirun/pruning/*-0/again/*/metrics.json"))) == 2 * 5
+    small += ["trainer.val_check_interval=1", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"]
+    pruning.measure([*small, "hydra/launcher=basic"], 1)
+    assert "images with pruning: 100% of those without" in capsys.readouterr().out  # of two trials none is pruned
+    assert len(list(tmp_path.glob("multirun/pruning/*-0/again/*/metrics.json"))) == 2 * 2
 
 
 def test_simulated_searches_find_the_best_setting_by_its_known_mean():
