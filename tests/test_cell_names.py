@@ -7,8 +7,8 @@ R1 = {"r1": {"_target_": "gan.penalties.R1", "gamma": 10.0, "interval": 1}}
 R2 = {"r2": {"_target_": "gan.penalties.R2", "gamma": 10.0, "interval": 1}}
 
 
-def make_run(*words: str, loss="bce", **setting) -> Run:
-    choices = {"data": "mnist", "model": "mlp", "loss": loss, "group": f"mnist-mlp-{loss}"}
+def make_run(*words: str, model="mlp", loss="bce", **setting) -> Run:
+    choices = {"data": "mnist", "model": model, "loss": loss, "group": f"mnist-{model}-{loss}"}
     return Run("", {"seed": 0, "choices": choices, "overrides": list(words), **setting}, {}, {}, {})
 
 
@@ -40,3 +40,12 @@ def test_a_name_leaves_out_what_all_share_and_what_the_model_and_the_loss_decide
     runs = [make_run(loss=loss, n_critic=n, lr=2e-4) for loss, n in (("bce", 1), ("wgan", 5))]
     assert name_cells(*runs) == {"bce", "wgan"}
     assert name_cells(make_run(lr=1.23456e-4), make_run(lr=5e-4)) == {"lr=0.000123", "lr=0.0005"}
+
+
+def test_a_name_leaves_out_what_the_model_and_the_loss_decide_together():
+    """Only a DCGAN has a norm, and only a penalty makes it layer norm."""
+    norms = {("mlp", "bce"): None, ("mlp", "wgan"): None, ("dcgan", "bce"): "batch", ("dcgan", "wgan"): "layer"}
+    runs = [make_run(model=model, loss=loss, norm=norm) for (model, loss), norm in norms.items()]
+    assert name_cells(*runs) == {"mlp bce", "mlp wgan", "dcgan bce", "dcgan wgan"}
+    other = make_run(model="dcgan", loss="bce", norm="layer")
+    assert {"dcgan bce norm=batch", "dcgan bce norm=layer"} < name_cells(*runs, other)

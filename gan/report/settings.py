@@ -14,8 +14,8 @@ NONE = "–"  # noqa: RUF001, for a setting that a run does not have
 def find_varying_settings(runs: list[Run]) -> dict[str, list[Any]]:
     """Return the settings that differ between runs, each with one value per run, in the order of the runs.
 
-    Left out are settings that follow from another one: those that the model or the loss alone decides, and those that
-    split the runs in the same way as a setting with a shorter name.
+    Left out are settings that follow from others: those that the model, the loss or both together decide, and those
+    that split the runs in the same way as a setting with a shorter name.
     """
     chosen = [{f"choices.{name}": run.config["choices"].get(name) for name in ("model", "loss")} for run in runs]
     settings = [above | run.setting for above, run in zip(chosen, runs, strict=True)]
@@ -25,7 +25,8 @@ def find_varying_settings(runs: list[Run]) -> dict[str, list[Any]]:
     for name in names:
         values = [simplify_value(setting.get(name)) for setting in settings]
         n = len(set(values))
-        decided = any(follows(values, varying[above]) for above in varying if above.startswith("choices."))
+        choices = [varying[above] for above in varying if above.startswith("choices.")]
+        decided = any(follows(values, above) for above in [*choices, list(zip(*choices, strict=True))] if above)
         same = any(values == other or (n < distinct and split_alike(values, other)) for other in varying.values())
         if n > 1 and not decided and not same:
             varying[name] = values
