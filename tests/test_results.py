@@ -303,6 +303,20 @@ def test_the_committed_page_is_what_the_committed_runs_imply():
         assert not (RESULTS / "README.md").exists()
 
 
+def read_table(text: str, first: str) -> list[list[str]]:
+    """Return the cells of a table in Markdown by row, below its head; `first` begins the head."""
+    lines = text[text.index(f"\n{first}") + 1 :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip(" *`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_readme_shows_the_table_of_digits():
+    """Each model with each loss, as on the page of the results, where the losses are in the same order."""
+    pages = [(folder / "README.md").read_text(encoding="utf-8") for folder in (ROOT, RESULTS)]
+    shown, computed = (read_table(text, "|  | bce | hinge") for text in pages)
+    assert len(shown) > 1
+    assert shown == computed
+
+
 def list_overrides(line: str) -> list[str]:
     """Return the overrides of a command, of a sweep's file and its own, with the first value of each swept key."""
     program, *words = shlex.split(line)[1:]
