@@ -317,6 +317,14 @@ def test_the_readme_shows_the_table_of_digits():
     assert shown == computed
 
 
+def test_the_readme_shows_the_scores_of_the_presets():
+    pages = [(folder / "README.md").read_text(encoding="utf-8") for folder in (ROOT, RESULTS)]
+    computed = read_table(pages[1], "| cell | n | FID") + read_table(pages[1].split("8532a929")[1], "| cell | n | FID")
+    cells = {cell[2]: {"accuracy": cell[9].replace("% ±", " ±"), "n": cell[1]} for cell in computed if cell[1]}
+    for _, fid, _, accuracy, n, _ in read_table(pages[0], "| experiment | FID"):
+        assert cells[fid] == {"accuracy": accuracy, "n": n}
+
+
 def list_overrides(line: str) -> list[str]:
     """Return the overrides of a command, of a sweep's file and its own, with the first value of each swept key."""
     program, *words = shlex.split(line)[1:]
