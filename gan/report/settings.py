@@ -25,8 +25,8 @@ def find_varying_settings(runs: list[Run]) -> dict[str, list[Any]]:
     for name in names:
         values = [simplify_value(setting.get(name)) for setting in settings]
         n = len(set(values))
-        choices = [varying[above] for above in varying if above.startswith("choices.")]
-        decided = any(follows(values, above) for above in [*choices, list(zip(*choices, strict=True))] if above)
+        choices = [*zip(*(varying[above] for above in varying if above.startswith("choices.")), strict=True)]
+        decided = bool(choices) and follows(values, choices)
         same = any(values == other or (n < distinct and split_alike(values, other)) for other in varying.values())
         if n > 1 and not decided and not same:
             varying[name] = values
