@@ -1,11 +1,7 @@
 """What processes forked for tests have in common: imports."""
 
 # ruff: noqa: F401
-import gan.launch
+import gan.launch.preloaded
 import gan.report.page
-import gan.run.build
-import gan.run.outputs
-import gan.run.resume
 import gan.search
-import gan.tracking
 from tests import signalled

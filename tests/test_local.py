@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
+from gan.launch.local import PRELOADED
 from tests.helpers import ROOT, TINY, run_command, wait_until
 from tests.processes import run_forked
 
@@ -19,15 +23,6 @@ OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 OWN = """
 import os, time
 from pathlib import Path
-
-def again():
-    "In the second process only: the first ends as one that Submitit is to start again."
-    mark = Path(os.environ["SWEEP"], "mark")
-    if not mark.exists():
-        mark.touch()
-        raise SystemExit(144)
-    from gan.losses import BCE
-    return BCE()
 
 def dying():
     os.kill(os.getpid(), 9)
@@ -42,28 +37,28 @@ def waiting():
     from gan.losses import BCE
     return BCE()
 """
-SLOW = f"""
-import runpy, time
-from submitit.core.utils import JobPaths
-
-move = JobPaths.move_temporary_file
-JobPaths.move_temporary_file = lambda *words: (time.sleep(3), move(*words))
-runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
-"""
 
 
-def start(
-    tmp_path: Path, *overrides: str, launcher: str = "local", script: tuple[str, ...] = (str(ROOT / "train.py"),)
-) -> subprocess.Popen:
+def start(tmp_path: Path, *overrides: str, launcher: str = "local") -> subprocess.Popen:
     mine = tmp_path / "mine"
     (mine / "conf" / "loss").mkdir(parents=True)
     (mine / "own_losses.py").write_text(OWN)
-    for name in ("again", "dying", "waiting"):
+    for name in ("dying", "waiting"):
         (mine / "conf" / "loss" / f"{name}.yaml").write_text(f"_target_: own_losses.{name}\n")
-    words = [sys.executable, *script, "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
+    words = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
     words += [f"hydra.sweep.dir={tmp_path}/sweep", f"hydra.searchpath=[file://{mine}/conf]", *overrides]
     own = {"PYTHONPATH": str(mine), "SWEEP": f"{tmp_path}/sweep", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(words, env=os.environ | own, cwd=tmp_path, **OUTPUT)
+
+
+def list_processes(tmp_path: Path) -> list[psutil.Process]:
+    """Return the processes of a multirun that still live."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("SWEEP") == f"{tmp_path}/sweep" and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path):
@@ -73,7 +68,9 @@ def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path
     assert process.returncode == 1
     ends = dict(line.removeprefix("run ").split("  ", 1) for line in text.splitlines() if line.startswith("run "))
     assert list(ends) == ["1", "2", "3", "4", "0"]
-    assert ends.pop("1").startswith("loss=dying  ProcessDied process ")
+    logs = tmp_path / "sweep" / ".logs"
+    assert re.fullmatch(rf"loss=dying  ProcessDied process \d+ died; see {logs}/1.log", ends.pop("1"))
+    assert "\nprotocol    classifier mnist" in (logs / "0.log").read_text()
     for number, end in ends.items():
         (run,) = (tmp_path / "sweep").glob(f"{number}-*/metrics.json")
         loss = run.parent.name.split("-")[3]
@@ -81,20 +78,13 @@ def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path
     assert "4 of 5 have ended" in run_forked(f"{tmp_path}/sweep", script="scripts/sweep_state.py").stdout
 
 
-def test_a_process_may_be_faster_than_the_command_that_starts_it(tmp_path):
-    """Submitit hands a process its run when it knows the process's id; until then there is no folder of that name."""
-    process = start(tmp_path, "seed=0", script=("-c", SLOW))
-    text, _ = process.communicate(timeout=100)
-    assert process.returncode == 0, text
-    assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1
-
-
-def test_a_process_that_ends_to_be_started_again_is(tmp_path):
-    """As Submitit's does at its time limit, outside training, which takes its signals over."""
-    process = start(tmp_path, "loss=again")
-    text, _ = process.communicate(timeout=100)
-    assert process.returncode == 0, text
-    assert len(list(tmp_path.glob("sweep/0-*/metrics.json"))) == 1
+def test_the_process_that_runs_are_forks_of_has_no_thread_and_no_gpu():
+    """A fork has no copies of other threads, and can't use a GPU that the process before it uses."""
+    code = f"import os, {', '.join(PRELOADED)}, torch\nprint(os.listdir('/proc/self/task') == [str(os.getpid())])\n"
+    code += "print(torch.cuda.is_initialized())"
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"], done.stderr
 
 
 def test_a_run_does_not_use_the_wandb_service_of_the_command(tmp_path):
@@ -124,9 +114,7 @@ def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
     assert "Traceback" not in text
     assert text.splitlines()[-1].startswith("stopped: ")
     assert len(list(tmp_path.glob("sweep/[0-9]-*"))) == running
-    for job in tmp_path.glob("sweep/.submitit/*/*_submitted.pkl"):
-        own = Path("/proc", job.name.partition("_")[0])
-        wait_until(lambda own=own: not own.exists(), "the end of a run's process")
+    wait_until(lambda: not list_processes(tmp_path), "the end of its processes")
     for run in tmp_path.glob("sweep/[0-9]-*"):
         scored = json.loads((run / "history.jsonl").read_text().splitlines()[-1])["step"]
         assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] >= scored

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 
 import pytest
 from hydra import compose
@@ -12,7 +13,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import train
+from scripts import evaluate
 from tests.helpers import FEW_FAKES, NARROW, ROOT, run_command
+from tests.processes import run_forked
 
 FOLDERS = [path for path in ROOT.glob("[a-z]*/**/README.md") if path.parent.name != "results"]  # tests/test_results.py
 FILES = [ROOT / "README.md", *FOLDERS, *ROOT.glob("docs/*.md")]
@@ -91,7 +94,7 @@ def test_the_command_to_go_on(scored, tmp_path):
     run = shutil.copytree(scored, tmp_path / "run")
     (line,) = (line for line in SINGLE if "resume=" in line)
     words = shlex.split(line.replace("outputs/mnist_5k-dcgan-bce/DATE", str(run)).replace("=10000", "=4"))
-    done = run_command(*words[2:])
+    done = run_forked(*words[2:])
     assert done.returncode == 0, done.stderr
     assert f"resuming {run}/checkpoints/last.ckpt at step 2 with trainer.max_steps=4 (was 2)" in done.stdout
 
@@ -110,7 +113,7 @@ def my_images(tmp_path_factory):
 def test_the_multirun_command(tmp_path):
     (line,) = (line for line in TRAIN if " -m " in line and "my_images" not in line)
     small = ["trainer=cpu", "trainer.max_steps=1", "metrics=none", "logger=none", f"hydra.sweep.dir={tmp_path}"]
-    done = run_command(*shlex.split(line)[2:], *small)
+    done = run_forked(*shlex.split(line)[2:], *small)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*/generator.safetensors"))) == 12
 
@@ -128,7 +131,7 @@ def test_commands_for_ones_own_images(tmp_path, my_images, line):
         "loss=bce",
         *(["model=dcgan"] if "r3gan" not in line else ["model=dcgan,r3gan"]),
     ]
-    done = run_command(*words, *small, f"hydra.sweep.dir={tmp_path}", env={"OMP_NUM_THREADS": "1"})
+    done = run_forked(*words, *small, f"hydra.sweep.dir={tmp_path}", env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*/metrics.json"))) == (2 if "r3gan" in line else 1)
 
@@ -137,7 +140,7 @@ def test_commands_for_ones_own_images(tmp_path, my_images, line):
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "look.py" in line])
 def test_look_commands(tmp_path, my_images, line):
     words = [str(my_images) if word == "my_images" else word for word in shlex.split(line, comments=True)[2:]]
-    done = run_command(*words, script="scripts/look.py", cwd=tmp_path)
+    done = run_forked(*words, script="scripts/look.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / (words[-1] if "--out" in words else "look.png")).is_file()
 
@@ -148,7 +151,7 @@ def test_search_commands(tmp_path, line):
     small = ["trainer.max_steps=2", "logger=none", "hydra.sweeper.n_trials=2", *FEW_FAKES, *NARROW["dcgan"]]
     small += ["hydra.sweeper.confirm=1", "hydra.sweeper.confirm_seeds=2"]
     words = shlex.split(line, comments=True)[2:]
-    done = run_command(*words, *small, f"hydra.sweep.dir={tmp_path}")
+    done = run_forked(*words, *small, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "best: trial" in done.stdout
     assert "on 2 fresh seeds" in done.stdout
@@ -176,19 +179,20 @@ def test_commands_from_one_machine_to_a_cluster_are_what_a_launcher_takes(config
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "generate.py" in line])
 def test_generate_commands(scored, tmp_path, line):
     words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line)[2:]]
-    done = run_command(*words, script="scripts/generate.py", cwd=tmp_path)
+    done = run_forked(*words, script="scripts/generate.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / words[words.index("--out") + 1]).is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "evaluate.py" in line])
-def test_evaluate_commands(scored, line):
+def test_evaluate_commands(scored, monkeypatch, line):
     """With few samples, and features that need no download."""
+    monkeypatch.setattr(evaluate, "CAS_IMAGES", 1000)
     words = [word.replace("outputs/mnist_5k-dcgan-bce/DATE", str(scored)) for word in shlex.split(line, comments=True)]
     words = ["classifier" if word == "inception" else "200" if word.endswith("000") else word for word in words]
-    done = run_command(*words[2:], script="scripts/evaluate.py")
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", words[1:])
+    evaluate.main()
     assert list((scored / "evaluations").iterdir())
 
 
@@ -196,7 +200,7 @@ def test_evaluate_commands(scored, line):
 @pytest.mark.parametrize("line", sorted({line.split("  ")[0] for line in COMMANDS if "report.py --local" in line}))
 def test_the_report_commands(scored, line):
     words = [str(scored) if word in ("outputs", "multirun/my_images") else word for word in shlex.split(line)]
-    done = run_command(*words[2:], script="scripts/report.py")
+    done = run_forked(*words[2:], script="scripts/report.py")
     assert done.returncode == 0, done.stderr
     assert (scored / "report.html").is_file()
 
@@ -211,7 +215,7 @@ def test_compare_commands(scored, tmp_path, line):
     runs = shutil.copytree(scored, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))  # one protocol
     folders = ("outputs", "multirun/DATE", "multirun/OLD", "multirun/NEW")
     words = [str(runs) if word in folders else word for word in words]
-    done = run_command(*words, script="scripts/compare.py", cwd=tmp_path)
+    done = run_forked(*words, script="scripts/compare.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "--out" not in words or (tmp_path / words[words.index("--out") + 1]).is_file()
 

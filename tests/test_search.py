@@ -36,7 +36,7 @@ from gan.search.parameters import suggest
 from gan.search.storage import open_storage
 from gan.search.trials import BEAT
 from gan.search.workers import Workers
-from tests.helpers import NARROW, ROOT, SHORT, TINY, wait_until
+from tests.helpers import NARROW, ROOT, SHORT, wait_until
 from tests.studies import numbers, run_search, start, study
 
 
@@ -60,7 +60,7 @@ def test_each_search_composes_and_says_what_it_costs(configure, path):
 @pytest.mark.parametrize("search", sorted(path.stem for path in (ROOT / "conf" / "hparams_search").glob("*.yaml")))
 def test_the_stock_sweeper_runs_each_search(tmp_path, search):
     folder = tmp_path / "study"
-    words = ["model=dcgan", "model.discriminator.width=4", *SHORT] if search == "dcgan" else [*TINY]
+    words = ["model=dcgan", "model.discriminator.width=4", *SHORT]
     words += [f"hparams_search={search}", "hydra/sweeper=optuna", "callbacks=default", "hydra.sweeper.n_trials=2"]
     words += ["metrics.n_fakes=20", "objective=fid_20", "trainer.val_check_interval=2"]
     budget = ["trainer.max_steps=-1", "budget.images=800"]
@@ -212,8 +212,8 @@ def test_a_job_fails_alone_whatever_happens_to_it(tmp_path):
     raised, left, died, diverged = (trial.user_attrs["failure"] for trial in trials[:4])
     threads = max(1, len(os.sched_getaffinity(0)) // 2)  # the workers share the cores, and have a GPU each
     assert re.fullmatch(f"failed: ArithmeticError {threads} threads, GPU [35]", raised)
-    assert re.fullmatch(r"failed: ProcessDied process \d+ died; see .*_log\.err", left)
-    assert re.fullmatch(r"failed: ProcessDied process \d+ died; see .*_log\.err", died)
+    assert re.fullmatch(r"failed: ProcessDied process \d+ died; see .*/\.logs/1\.log", left)
+    assert re.fullmatch(r"failed: ProcessDied process \d+ died; see .*/\.logs/2\.log", died)
     assert diverged == "diverged"
     for failure in (raised, left, died, diverged):
         assert failure in text

@@ -1,60 +1,59 @@
-"""Hydra's Submitit launcher for this machine: processes that share its cores and GPUs, and fail one by one."""
+"""Hydra launcher for this machine: processes that share its cores and GPUs, and fail one by one."""
 
-import atexit
+import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import NamedTemporaryFile
 from typing import Any
 
+import cloudpickle
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn
-from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
 
-from gan.launch.jobs import STOP, WANDB_SERVICE, exit_now, fail_job, run_in_threads
+from gan.launch.jobs import STOP, WANDB_SERVICE, fail_job, run_in_threads
 from gan.run.display import name_by_overrides, print_result
 from gan.system.threads import divide_threads
 
 POLL_S = 0.2  # between looks at a process
+PRELOADED = ["__main__", "wandb", "gan.launch.preloaded"]  # W&B's import looks through all that is imported before
 
 
-class MachineLauncher(LocalLauncher):
+class MachineLauncher(Launcher):
     """Runs `n_jobs` runs at a time, each a process with its share of the cores and, in turn, one of the GPUs.
 
     A process that dies is a failure of its run alone. When the command ends, by Ctrl-C or killed, its processes save
-    their state and end. Needs Linux or macOS.
+    their state and end. What run N prints is in `log_folder`/N.log. Needs Linux or macOS.
+
+    On Linux the processes are forks of one that has imported torch and what else all runs need.
     """
 
-    def __init__(self, *, n_jobs: int, **params: Any) -> None:
-        super().__init__(**params)
-        self.n_jobs = n_jobs
+    def __init__(self, *, n_jobs: int, log_folder: str) -> None:
+        self.n_jobs, self.log_folder = n_jobs, Path(log_folder)
 
-    def setup(self, **context: Any) -> None:
-        super().setup(**context)
-        self.environments: SimpleQueue[dict[str, str]] = SimpleQueue()
-        for environment in worker_environments(self.n_jobs):
-            self.environments.put(environment)
-        self.command_lock = lock_file()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("environments", "command_lock")}
-
-    def __call__(self, words: list[str], *job: Any, environment: dict[str, str], command_lock: str) -> JobReturn:
-        os.environ |= environment  # before anything looks for GPUs
-        os.environ.pop(WANDB_SERVICE, None)
-        atexit.register(exit_now)  # before anything of the run's, so that it comes last
-        threading.Thread(target=preempt_after_command, args=(command_lock,), daemon=True).start()
-        try:
-            return super().__call__(words, *job)
-        except BaseException:  # SystemExit, whose status may ask Submitit to start the process again
-            atexit.unregister(exit_now)
-            raise
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        if not hasattr(signal, "SIGUSR1"):
+            sys.exit("error: hydra/launcher=local: needs Linux or macOS; without it, runs start one after another")
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        os.environ["OMP_NUM_THREADS"] = divide_threads(self.n_jobs)  # read as soon as a process imports torch
+        self.gpus: SimpleQueue[str] = SimpleQueue()
+        for gpu in assign_gpus(self.n_jobs):
+            self.gpus.put(gpu)
+        # on macOS a fork may not use all libraries that are loaded
+        self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        self.context.set_forkserver_preload(PRELOADED)
+        self.starting = threading.Lock()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         names = name_by_overrides(job_overrides)
@@ -68,56 +67,62 @@ class MachineLauncher(LocalLauncher):
         return run_in_threads(run, count(initial_job_idx), job_overrides, names, n_threads=self.n_jobs)
 
     def run_job(self, number: int, words: Sequence[str]) -> JobReturn:
-        """Start a job as soon as one of the `n_jobs` environments is free, and wait for it."""
-        import submitit
-
+        """Start a job as soon as fewer than `n_jobs` are running, and wait for it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # its processes inherit it: Ctrl-C is the command's
-        environment = self.environments.get()
+        gpu = self.gpus.get()
         try:
-            options = dict(self.params)
-            # a folder named by the process may not exist yet when the process wants to write into it
-            folder = options.pop("submitit_folder").replace("%j", str(number))
-            executor = submitit.AutoExecutor(folder=folder, cluster="local")
-            executor.update_parameters(**options)
-            call = list(words), "hydra.sweep.dir", number, str(number), Singleton.get_state()
-            job = executor.submit(self, *call, environment=environment, command_lock=self.command_lock.name)
-            while not job.done():
-                if STOP.wait(POLL_S):
+            log = self.log_folder / f"{number}.log"
+            variables = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+            variables.pop(WANDB_SERVICE, None)
+            parts = Singleton.get_state(), self.hydra_context, self.task_function, self.config, list(words), number
+            result, sender = self.context.Pipe(duplex=False)
+            options = str(log), variables, cloudpickle.dumps(parts), sender
+            process = self.context.Process(target=become_job, args=options, name=f"run {number}")
+            with self.starting:
+                process.start()
+            sender.close()  # so that the process alone has it open
+            while not result.poll(POLL_S):
+                if STOP.is_set():
+                    os.kill(process.pid, signal.SIGUSR1)
                     raise KeyboardInterrupt
-            with suppress(Exception):
-                return job.result()
-            return fail_job(words, f"process {job.job_id} died; see {job.paths.stderr}")
+            job = fail_job(words, f"process {process.pid} died; see {log}")
+            with suppress(Exception):  # EOFError, or what an error of the run's raises when it is unpickled
+                job = pickle.loads(result.recv_bytes())
+            process.join()
+            return job
         finally:
-            self.environments.put(environment)
+            self.gpus.put(gpu)
 
 
-def worker_environments(n_jobs: int) -> list[dict[str, str]]:
-    """Return the environment variables of each of `n_jobs` processes: its number of threads, and its GPU."""
+def assign_gpus(n_jobs: int) -> list[str]:
+    """Return the GPU of each of `n_jobs` processes, as in CUDA_VISIBLE_DEVICES."""
     import torch
 
-    threads = divide_threads(n_jobs)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible is not None else [str(i) for i in range(torch.cuda.device_count())]
-    return [
-        {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)] if gpus else ""} for i in range(n_jobs)
-    ]
+    return [gpus[i % len(gpus)] if gpus else "" for i in range(n_jobs)]
 
 
-def lock_file() -> Any:
-    """Return a new file that this process locks: the system opens the lock when the process ends, however it does."""
-    try:
-        import fcntl
-    except ImportError:
-        sys.exit("error: hydra/launcher=local: needs Linux or macOS; without it, runs start one after another")
-    file = NamedTemporaryFile(prefix="gan-sweeps-")  # noqa: SIM115, it exists as long as this process
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
+def become_job(log: str, variables: dict[str, str], parts: bytes, sender: Connection) -> None:
+    """Be the process of one run: write what it prints into a file, and send its result."""
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+        stream.reconfigure(line_buffering=True)
+    os.environ.clear()
+    os.environ.update(variables)  # before anything looks for GPUs
+    threading.Thread(target=preempt_after_command, daemon=True).start()
+    state, hydra_context, task_function, config, words, number = pickle.loads(parts)
+    Singleton.set_state(state)
+    setup_globals()
+    config = hydra_context.config_loader.load_sweep_config(config, words)
+    with open_dict(config.hydra.job) as job:
+        job.id, job.num = str(number), number
+    job = run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context)
+    sender.send_bytes(cloudpickle.dumps(job))
 
 
-def preempt_after_command(command_lock: str) -> None:
-    """Wait for the end of the command that has locked a file, then make this process save its state and end."""
-    import fcntl
-
-    with suppress(FileNotFoundError), Path(command_lock).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+def preempt_after_command() -> None:
+    """Wait for the end of the command that has started this process, then make the process save its state and end."""
+    multiprocessing.parent_process().join()
     os.kill(os.getpid(), signal.SIGUSR1)

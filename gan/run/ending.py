@@ -44,7 +44,8 @@ def end_run(error: Exception) -> NoReturn:
     """Exit with one line about an error, or raise it where Hydra or a launcher reports it."""
     if last_words:
         sys.exit(last_words[0])
-    hydra, is_job = HydraConfig.get(), "SUBMITIT_EXECUTOR" in os.environ
+    hydra = HydraConfig.get()
+    is_job = not hydra.launcher._target_.endswith(".BasicLauncher")  # a process of its own
     if find_reason(error) is None:
         with suppress(OSError):
             write_whole(Path(hydra.runtime.output_dir, TRACEBACK), "".join(traceback.format_exception(error)))

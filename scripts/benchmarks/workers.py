@@ -38,7 +38,7 @@ def measure(overrides: list[str], turns: int) -> None:
 
 
 def measure_idle_share(folder: Path, words: list[str], chance: random.Random) -> float:
-    """Run a study of trials of random length; return the share of time in which workers had no process."""
+    """Run a study of trials of random length; return the share of time in which workers had no run."""
     storage = f"sqlite:///{folder}/study.db"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(study_name="lengths", storage=storage)
@@ -47,6 +47,6 @@ def measure_idle_share(folder: Path, words: list[str], chance: random.Random) ->
     sweep = [f"hydra.sweeper.{name}" for name in (f"storage={storage}", "study_name=lengths", f"n_jobs={N_JOBS}")]
     sweep += [f"hydra.sweeper.n_trials={N_TRIALS}", f"hydra.sweep.dir={folder}"]
     subprocess.run([sys.executable, TRAIN, "-m", *words, *sweep], check=True, stdout=subprocess.DEVNULL)
-    starts = [path.stat().st_mtime for path in folder.glob(".submitit/*/*_submitted.pkl")]
-    ends = [path.stat().st_mtime for path in folder.glob(".submitit/*/*_result.pkl")]
+    starts = [path.stat().st_mtime for path in folder.glob("*/.hydra/hydra.yaml")]
+    ends = [path.stat().st_mtime for path in folder.glob("*/metrics.json")]
     return 1 - (sum(ends) - sum(starts)) / (N_JOBS * (max(ends) - min(starts)))
