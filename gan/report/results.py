@@ -12,7 +12,7 @@ from gan.report.statistics import smaller_is_better
 from gan.run.record import Run, group_by_cell
 from gan.system.run_folder import METRICS
 
-TABLES, PAGE, RUNS, REPORT = "tables.yaml", "README.md", "runs", "report.html"
+TABLES, LEARNT, PAGE, RUNS, REPORT = "tables.yaml", "learnt.md", "README.md", "runs", "report.html"
 MOST_PICTURES = 12  # cells whose samples are shown
 
 
