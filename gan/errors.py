@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ def exit_in_one_line() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one does not wait for the runs' processes
         sys.exit(f"stopped: {error.__cause__ or 'what was saved stays'}")
     except Exception as error:
         if WANTS_TRACEBACK:

@@ -83,7 +83,8 @@ class MachineLauncher(Launcher):
             sender.close()  # so that the process alone has it open
             while not result.poll(POLL_S):
                 if STOP.is_set():
-                    os.kill(process.pid, signal.SIGUSR1)
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGUSR1)
                     raise KeyboardInterrupt
             job = fail_job(words, f"process {process.pid} died; see {log}")
             with suppress(Exception):  # EOFError, or what an error of the run's raises when it is unpickled
@@ -118,8 +119,8 @@ def become_job(log: str, variables: dict[str, str], parts: bytes, sender: Connec
     config = hydra_context.config_loader.load_sweep_config(config, words)
     with open_dict(config.hydra.job) as job:
         job.id, job.num = str(number), number
-    job = run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context)
-    sender.send_bytes(cloudpickle.dumps(job))
+    returned = run_job(task_function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context)
+    sender.send_bytes(cloudpickle.dumps(returned))
 
 
 def preempt_after_command() -> None:
