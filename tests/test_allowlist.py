@@ -59,7 +59,7 @@ HOLES = (  # reached by a library, by an allowed module's imports, or by what al
     "gan.data.folder.ImageData",
     "gan.metrics.extractors.inception.torch.load",
     "gan.run.generator.load_checkpoint",
-    "gan.launch.slurm.exit_for_requeue",
+    "gan.launch.jobs.exit_now",
     "gan.launch.local.os.system",
     "gan.launch.forecast.subprocess.run",
     "gan.tracking.wandb.init",

@@ -1,6 +1,7 @@
 """Signals that end a run before its time, sent for real."""
 
 import json
+import multiprocessing
 import os
 import signal
 
@@ -89,6 +90,13 @@ def test_an_evaluation_that_is_due_or_has_begun_comes_first(configure, hook, tmp
     lines = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("run", "alone")]
     ours, theirs = ([json.loads(line) | {"seconds": 0} for line in each] for each in lines)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_validation_start"])
+def test_data_workers_end_with_a_run_that_is_cut_short(configure, hook):
+    with pytest.raises(Preempted):
+        run(configure, "+data.num_workers=1", number=signal.SIGUSR1, step=10, hook=hook)
+    assert not multiprocessing.active_children()
 
 
 def test_a_second_ctrl_c_waits_for_a_file_that_is_being_written(configure, tmp_path):

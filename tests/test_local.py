@@ -13,7 +13,8 @@ import psutil
 import pytest
 import torch
 
-from gan.launch.local import PRELOADED
+from gan.errors import ProcessDied
+from gan.launch.local import PRELOADED, MachineLauncher
 from tests.helpers import ROOT, TINY, run_command, wait_until
 from tests.processes import run_forked
 
@@ -48,7 +49,7 @@ def start(tmp_path: Path, *overrides: str, launcher: str = "local") -> subproces
     words = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *TINY, "logger=none"]
     words += [f"hydra.sweep.dir={tmp_path}/sweep", f"hydra.searchpath=[file://{mine}/conf]", *overrides]
     own = {"PYTHONPATH": str(mine), "SWEEP": f"{tmp_path}/sweep", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, env=os.environ | own, cwd=tmp_path, **OUTPUT)
+    return subprocess.Popen(words, env=os.environ | own, cwd=tmp_path, start_new_session=True, **OUTPUT)
 
 
 def list_processes(tmp_path: Path) -> list[psutil.Process]:
@@ -87,6 +88,37 @@ def test_the_process_that_runs_are_forks_of_has_no_thread_and_no_gpu():
     assert done.stdout.split() == ["True", "False"], done.stderr
 
 
+def test_runs_use_the_code_of_their_command_whatever_the_current_folder_holds(tmp_path):
+    for name in ("gan", "wandb"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the code of the current folder')")
+    process = start(tmp_path, "seed=0")
+    text, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, text
+
+
+def test_a_folder_too_long_for_a_socket_is_one_line(tmp_path):
+    place = tmp_path / ("long" * 25)
+    place.mkdir()
+    words = ["-m", "hydra/launcher=local", *TINY, "logger=none", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = run_command(*words, env={"TMPDIR": str(place)})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: TMPDIR={place}: hydra/launcher=local needs a socket there: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_process_that_does_not_start_is_a_failure_of_its_run(monkeypatch, tmp_path):
+    launcher = MachineLauncher(n_jobs=1, log_folder=str(tmp_path))
+    launcher.setup(hydra_context=None, task_function=None, config=None)
+
+    def refuse(*_):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(launcher.context.Process, "start", refuse)
+    (job,) = launcher.launch([["seed=0"]], 0)
+    with pytest.raises(ProcessDied, match="its process did not start: BlockingIOError: Resource temporarily unavail"):
+        _ = job.return_value
+
+
 def test_a_run_does_not_use_the_wandb_service_of_the_command(tmp_path):
     env = {"WANDB_SERVICE": "3-1-unix-/nowhere/socket", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     words = ["-m", "hydra/launcher=local", *TINY, "logger=wandb", f"hydra.sweep.dir={tmp_path}/sweep"]
@@ -106,7 +138,7 @@ def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
 
     try:
         wait_until(saved, "the first checkpoints")
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         text, _ = process.communicate(timeout=30)
     finally:
         process.kill()  # its processes see that and end

@@ -81,6 +81,8 @@ class Interruption(RunCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.restore_handlers()
+        # Lightning ends the evaluation's loop only; Python would wait for training's data workers, which ignore signals
+        trainer.fit_loop.teardown()
 
     def restore_handlers(self) -> None:
         """Restore the signal handlers from before training."""

@@ -17,7 +17,7 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
 from gan.errors import Preempted
-from gan.launch.jobs import STOP, WANDB_SERVICE, fail_job
+from gan.launch.jobs import STOP, WANDB_SERVICE, exit_now, fail_job
 from gan.run.display import name_by_overrides, print_result
 
 SUBMITTING = threading.Lock()  # all threads share the environment, which a submission changes
@@ -139,7 +139,4 @@ def exit_for_requeue(reason: Preempted) -> None:
     log.info("%s", reason)
     if dist.is_initialized():
         dist.barrier()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(REQUEUE_STATUS)  # without unloading modules, which takes a second and which threads of others could block
+    exit_now(REQUEUE_STATUS)

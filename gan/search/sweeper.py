@@ -90,6 +90,8 @@ class StudySweeper(Sweeper):
             self.run(study, workers)
             confirmed = self.run_confirmation(space, study, workers) if self.confirm else []
         except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)  # a second one does not wait for the runs' processes
             sys.exit("study stopped; the same command resumes it, first with the trials that were running")
         except (StudyEnded, InputError) as error:
             sys.exit(f"error: {error}")
