@@ -136,9 +136,9 @@ def evaluate_run(arguments: argparse.Namespace) -> dict:
         found["scores"]["copying"] = compare_neighbors(scorer, fakes, data, device, picture)
         found["floor"] = found["floor"] | {"copying": 0.5}
     if arguments.cas:
-        learnt = measure_classification_accuracy(generator, data, z_seed, device)
-        found["scores"]["classification_accuracy"] = learnt["samples"]
-        found["floor"] = found["floor"] | {"classification_accuracy": learnt["reals"]}
+        learned = measure_classification_accuracy(generator, data, z_seed, device)
+        found["scores"]["classification_accuracy"] = learned["samples"]
+        found["floor"] = found["floor"] | {"classification_accuracy": learned["reals"]}
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plain_console().print(f"{checkpoint}, step {generator.step:,}", soft_wrap=True)
     print_scores(found)

@@ -5,7 +5,7 @@ python scripts/publish.py                           writes the page
 python scripts/publish.py --check                   says whether the page is what the runs imply
 
 The tables are those of results/tables.yaml. A table may have any part of its runs: n says how many seeds each row has.
-What was learnt from all of them is in results/learnt.md.
+What was learned from all of them is in results/learned.md.
 """
 
 import argparse

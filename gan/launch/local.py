@@ -79,7 +79,6 @@ class MachineLauncher(Launcher):
             seeds = [word.replace("=", "") for word in words if word.startswith("seed=")]  # a trial's, at the same time
             log = self.log_folder / f"{'-'.join([str(number), *seeds])}.log"
             variables = os.environ | {"OMP_NUM_THREADS": self.threads, "CUDA_VISIBLE_DEVICES": gpu}
-            variables.pop(WANDB_SERVICE, None)
             parts = Singleton.get_state(), self.hydra_context, self.task_function, self.config, list(words), number
             result, sender = self.context.Pipe(duplex=False)
             options = str(log), variables, multiprocessing.get_start_method(), cloudpickle.dumps(parts), sender
@@ -89,10 +88,7 @@ class MachineLauncher(Launcher):
                     raise KeyboardInterrupt
                 try:
                     process.start()
-                except (
-                    EOFError,
-                    OSError,
-                ) as error:  # the fork server has died, or the system has no room for a process
+                except (EOFError, OSError) as error:  # the fork server has died, or there is no room for a process
                     return fail_job(words, f"its process did not start: {type(error).__name__}: {error}")
             sender.close()  # so that the process alone has it open
             while not result.poll(POLL_S):
@@ -148,9 +144,10 @@ def become_job(log: str, variables: dict[str, str], start_method: str, parts: by
         os.dup2(file, stream.fileno())
         stream.reconfigure(line_buffering=True)
     multiprocessing.set_start_method(start_method, force=True)
-    for name in (*SERVER_ONLY, WANDB_SERVICE):
+    for name in SERVER_ONLY:
         os.environ.pop(name, None)
     os.environ.update(variables)
+    os.environ.pop(WANDB_SERVICE, None)
     threading.Thread(target=preempt_after_command, daemon=True).start()
     status = 1
     try:

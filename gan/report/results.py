@@ -12,7 +12,7 @@ from gan.report.statistics import smaller_is_better
 from gan.run.record import Run, group_by_cell
 from gan.system.run_folder import METRICS
 
-TABLES, LEARNT, PAGE, RUNS, REPORT = "tables.yaml", "learnt.md", "README.md", "runs", "report.html"
+TABLES, LEARNED, PAGE, RUNS, REPORT = "tables.yaml", "learned.md", "README.md", "runs", "report.html"
 MOST_PICTURES = 12  # cells whose samples are shown
 
 
@@ -21,7 +21,7 @@ class ResultTable:
     """What results/tables.yaml says about a table: all that its runs' files do not.
 
     `command` makes its runs, on `machine` at `cost`; `budget` says what is equal in all of them, and `shows` what was
-    learnt. `score`, of which less must be better, ranks the cells; None is that of
+    learned. `score`, of which less must be better, ranks the cells; None is that of
     `gan.report.statistics.choose_score`. `columns` are further scores.
     Cells of less than `fewest_seeds` are left out, such as the trials of a search. Each of `references` has a `value`
     for the cells whose settings, by dotted key, equal those of its `where`, and its `source`.

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from gan.report.data_set_table import BOLD, format_mean
 from gan.report.markdown import join_table, render_aggregates
 from gan.report.results import (
-    LEARNT,
+    LEARNED,
     MOST_PICTURES,
     REPORT,
     RUNS,
@@ -35,7 +35,7 @@ PER_ROW = 4  # sample grids beside each other
 
 
 def render_results(folder: Path) -> str:
-    """Return the page of all tables that have runs, as Markdown, after what learnt.md says was learnt from them."""
+    """Return the page of all tables that have runs, as Markdown, after what learned.md says was learned from them."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # join_table escapes what Markdown would read as HTML
@@ -44,9 +44,9 @@ def render_results(folder: Path) -> str:
         undefined=StrictUndefined,
     )
     shown = [describe_table(folder, table) for table in read_tables(folder) if has_runs(folder / table.name)]
-    learnt = folder / LEARNT
-    text = learnt.read_text(encoding="utf-8").strip() if learnt.is_file() else ""
-    return environment.get_template("results.md.j2").render(tables=shown, learnt=text)
+    learned = folder / LEARNED
+    text = learned.read_text(encoding="utf-8").strip() if learned.is_file() else ""
+    return environment.get_template("results.md.j2").render(tables=shown, learned=text)
 
 
 def describe_table(folder: Path, table: ResultTable) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def end_run(error: Exception) -> NoReturn:
     if last_words:
         sys.exit(last_words[0])
     hydra = HydraConfig.get()
-    is_job = not hydra.launcher._target_.endswith(".BasicLauncher")  # a process of its own
+    is_job = hydra.runtime.choices["hydra/launcher"] != "basic"  # a process of its own
     if find_reason(error) is None:
         with suppress(OSError):
             write_whole(Path(hydra.runtime.output_dir, TRACEBACK), "".join(traceback.format_exception(error)))
