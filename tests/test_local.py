@@ -62,6 +62,12 @@ def list_processes(tmp_path: Path) -> list[psutil.Process]:
     return found
 
 
+def hears_ctrl_c(process: psutil.Process) -> bool:
+    """Return whether a SIGINT would reach a process: it neither blocks nor ignores it."""
+    masks = re.findall(r"Sig(?:Blk|Ign):\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8"))
+    return not any(int(mask, 16) & 1 << signal.SIGINT - 1 for mask in masks)
+
+
 def test_runs_go_two_at_a_time_and_one_that_dies_takes_no_other_with_it(tmp_path):
     """The first can only end when the second process has finished three others, one after another."""
     process = start(tmp_path, "loss=waiting,dying,bce,hinge,lsgan")
@@ -138,6 +144,7 @@ def test_ctrl_c_ends_all_of_them_saved(tmp_path, launcher):
 
     try:
         wait_until(saved, "the first checkpoints")
+        assert [found.pid for found in list_processes(tmp_path) if hears_ctrl_c(found)] == [process.pid]
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         text, _ = process.communicate(timeout=30)
     finally:
