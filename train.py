@@ -17,7 +17,7 @@ from gan.system.threads import choose_threads
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Build data, GAN and trainer; fit and score; return the objective, inf if the run diverged."""
     keep_freed_memory()
-    notes = [choose_threads()]  # before torch is imported
+    threads = choose_threads()  # before torch is imported
     start_wandb(cfg)
 
     from pytorch_lightning import seed_everything
@@ -31,6 +31,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from gan.run.identity import identify_run, prepare_logger
     from gan.run.implied_choices import describe_implied_choices
     from gan.run.resume import prepare_start
+    from gan.system.accelerators import describe_unused_gpu
     from gan.system.console import quiet
 
     quiet()
@@ -38,7 +39,8 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     start = prepare_start(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    outputs.print_notes([*notes, data.summary, describe_implied_choices(cfg), describe_budget(cfg), start.note])
+    machine = [threads, describe_unused_gpu(cfg.trainer.accelerator)]
+    outputs.print_notes([*machine, data.summary, describe_implied_choices(cfg), describe_budget(cfg), start.note])
     cfg = identify_run(cfg, data, start.record)
     gan = build_gan(cfg, network_shape(cfg, data))
     start.require_fit(gan, cfg)

@@ -1,10 +1,16 @@
-"""train.py starts on a system without the signals and file locks of Linux and macOS, as Windows."""
+"""Other systems: without the signals and file locks of Linux and macOS, as Windows; with a GPU that is not used."""
 
 import subprocess
 import sys
+import warnings
 
 import pytest
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.trainer import setup
 
+from gan.system.accelerators import describe_unused_gpu
+from gan.system.console import quiet
 from tests.helpers import ROOT
 
 WITHOUT = """
@@ -31,3 +37,24 @@ def test_the_local_launcher_is_refused_where_processes_cannot_be_watched(tmp_pat
     done = run_without("-m", "hydra/launcher=local", "seed=0,1", "logger=none", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: hydra/launcher=local: needs Linux or macOS")
+
+
+@pytest.mark.parametrize("library", [torch.cuda, torch.backends.mps])
+def test_a_run_on_the_cpu_says_that_a_gpu_is_idle(monkeypatch, library):
+    assert describe_unused_gpu("cpu") is None or torch.cuda.is_available() or torch.backends.mps.is_available()
+    monkeypatch.setattr(library, "is_available", lambda: True)
+    assert "trainer=gpu" in describe_unused_gpu("cpu")
+    assert describe_unused_gpu("auto") is describe_unused_gpu("gpu") is None
+
+
+def test_lightning_does_not_say_it_as_well(monkeypatch):
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        setup._log_device_info(trainer)
+        assert any("GPU available" in str(warning.message) for warning in shown)
+        shown.clear()
+        quiet()
+        setup._log_device_info(trainer)
+    assert not shown

@@ -16,6 +16,7 @@ def quiet() -> None:
         ".*your dataloader is not resumable",  # it is: gan.data.datamodule.Batches starts where global_step says
         ".*`srun` command is available",  # a run beside a cluster need not be on it
         ".*sync_dist=True",  # every process has the scores of all
+        ".*GPU available but not used",  # gan.system.accelerators says which option uses it
         ".*exists and is not empty",  # the folder of a run that resumes itself
     ):
         warnings.filterwarnings("ignore", message)
