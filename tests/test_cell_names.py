@@ -42,6 +42,15 @@ def test_a_name_leaves_out_what_all_share_and_what_the_model_and_the_loss_decide
     assert name_cells(make_run(lr=1.23456e-4), make_run(lr=5e-4)) == {"lr=0.000123", "lr=0.0005"}
 
 
+def test_numbers_that_a_search_drew_are_short():
+    names = name_cells(
+        make_run("ema=532.2363671909785", ema=532.2363671909785, betas=[0.27457235475349456, 0.999]),
+        make_run("ema=35.271203066222", ema=35.271203066222, betas=[5.123456789e-05, 0.999]),
+    )
+    assert names == {"betas=[0.275,0.999] ema=532", "betas=[5.12e-05,0.999] ema=35.3"}
+    assert name_cells(make_run(tag="v1.2"), make_run(tag="v1.25")) == {"tag=v1.2", "tag=v1.25"}
+
+
 def test_a_name_leaves_out_what_the_model_and_the_loss_decide_together():
     """Only a DCGAN has a norm, and only a penalty makes it layer norm."""
     norms = {("mlp", "bce"): None, ("mlp", "wgan"): None, ("dcgan", "bce"): "batch", ("dcgan", "wgan"): "layer"}

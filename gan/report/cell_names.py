@@ -1,5 +1,6 @@
 """Short names of cells: the options and settings in which they differ, as they are typed on a command line."""
 
+import re
 from typing import Any
 
 from gan.report.settings import NONE, find_varying_settings, split_alike
@@ -8,6 +9,7 @@ from gan.run.command_line import OVERRIDES, get_key
 from gan.run.record import Run
 
 EMPTY = "{}"  # the value of a config group without settings
+LONG_NUMBER = re.compile(r"\d+\.\d{4,}(?:e[-+]\d+)?")  # as a search draws them, in an option or in a list
 
 
 def shorten_names(members: dict[str, list[Run]]) -> dict[str, str]:
@@ -53,10 +55,11 @@ def find_option(run: Run, group: str) -> str:
 
 
 def show_setting(key: str, value: Any) -> str:
-    """Return a setting as text, its key by its last two parts, and an import path by its last part."""
+    """Return a setting as text: its key by its last two parts, an import path by its last part, numbers in 3 digits."""
     if value in (NONE, EMPTY):
         return ""
     if key.endswith("._target_"):
         key, value = key.removesuffix("._target_"), str(value).rpartition(".")[2]
-    shown = f"{value:.3g}" if isinstance(value, float) else value
+    shown = f"{value:.3g}" if isinstance(value, float) else str(value).replace(", ", ",")
+    shown = LONG_NUMBER.sub(lambda number: f"{float(number[0]):.3g}", shown)
     return f"{'.'.join(key.split('.')[-2:])}={shown}"
