@@ -42,12 +42,23 @@ def test_a_name_leaves_out_what_all_share_and_what_the_model_and_the_loss_decide
     assert name_cells(make_run(lr=1.23456e-4), make_run(lr=5e-4)) == {"lr=0.000123", "lr=0.0005"}
 
 
+def test_of_two_settings_that_split_the_runs_alike_the_typed_one_is_shown():
+    settings = [{"beta": 0.1, "g": {"lr": 1.0}}, {"beta": 0.2, "g": {"lr": 2.0}}]
+    apart = [{"x": 1}, {"x": 2}]  # so that neither setting alone tells all runs apart
+
+    def name_with(*words):
+        return name_cells(*(make_run(*words, **setting, **other) for setting in settings for other in apart))
+
+    assert name_with() == {"beta=0.1 x=1", "beta=0.1 x=2", "beta=0.2 x=1", "beta=0.2 x=2"}
+    assert name_with("g.lr=1.0") == {"g.lr=1 x=1", "g.lr=1 x=2", "g.lr=2 x=1", "g.lr=2 x=2"}
+
+
 def test_numbers_that_a_search_drew_are_short():
     names = name_cells(
         make_run("ema=532.2363671909785", ema=532.2363671909785, betas=[0.27457235475349456, 0.999]),
         make_run("ema=35.271203066222", ema=35.271203066222, betas=[5.123456789e-05, 0.999]),
     )
-    assert names == {"betas=[0.275,0.999] ema=532", "betas=[5.12e-05,0.999] ema=35.3"}
+    assert names == {"ema=532 betas=[0.275,0.999]", "ema=35.3 betas=[5.12e-05,0.999]"}
     assert name_cells(make_run(tag="v1.2"), make_run(tag="v1.25")) == {"tag=v1.2", "tag=v1.25"}
 
 

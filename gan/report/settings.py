@@ -5,6 +5,7 @@ from typing import Any
 
 import optuna
 
+from gan.run.command_line import OVERRIDES, get_key
 from gan.run.record import Run
 
 FEWEST_RUNS = 10  # with fewer, the random forest of fANOVA has too little to learn from
@@ -15,11 +16,13 @@ def find_varying_settings(runs: list[Run]) -> dict[str, list[Any]]:
     """Return the settings that differ between runs, each with one value per run, in the order of the runs.
 
     Left out are settings that follow from others: those that the model, the loss or both together decide, and those
-    that split the runs in the same way as a setting with a shorter name.
+    that split the runs in the same way as another: as one of a command line, or else as one with a shorter name.
     """
+    typed = {get_key(word) for run in runs for word in run.config.get(OVERRIDES) or []}
     chosen = [{f"choices.{name}": run.config["choices"].get(name) for name in ("model", "loss")} for run in runs]
     settings = [above | run.setting for above, run in zip(chosen, runs, strict=True)]
-    names = sorted(set().union(*settings), key=lambda name: (not name.startswith("choices."), name.count("."), name))
+    order = {n: (not n.startswith("choices."), n not in typed, n.count("."), n) for n in set().union(*settings)}
+    names = sorted(order, key=order.get)
     varying: dict[str, list[Any]] = {}
     distinct = len({repr(sorted(setting.items())) for setting in settings})
     for name in names:
