@@ -26,6 +26,14 @@ def test_an_option_stands_for_all_settings_of_its_group():
     assert names == {f"{loss} penalty={option}" for loss in ("bce", "rpgan") for option in ("[r1]", "[r1,r2]")}
 
 
+def test_a_run_without_an_option_has_that_of_runs_with_the_same_settings():
+    plain, strong = {"_target_": "gan.augment.Augment"}, {"_target_": "gan.augment.DiffAugment"}
+    runs = [make_run("augment=none", augment=plain), make_run("augment=translation", augment=strong)]
+    untyped = [make_run(augment=plain, lr=0.1), make_run(augment=strong, lr=0.1)]
+    expected = {f"{lr}augment={option}" for option in ("none", "translation") for lr in ("", "lr=0.1 ")}
+    assert name_cells(*runs, *untyped) == expected
+
+
 def test_an_option_does_not_stand_for_settings_that_it_does_not_tell_apart():
     strong = {"r1": R1["r1"] | {"gamma": 1.0}}
     assert name_cells(make_run("penalty=r1", penalty=R1), make_run("penalty=r1", penalty=strong)) == {

@@ -28,15 +28,18 @@ def shorten_names(members: dict[str, list[Run]]) -> dict[str, str]:
 def name_options(runs: list[Run]) -> dict[str, list[Any]]:
     """Return the settings that differ between runs, except data, model and loss, with one value per run.
 
-    All settings of a config group become one, if the options that the runs were started with tell them apart.
+    All settings of a config group become one, if the options that the runs were started with tell them apart. A run
+    that was started without one has that of a run with the same settings.
     """
     varying = {key: values for key, values in find_varying_settings(runs).items() if not key.startswith("choices.")}
     named: dict[str, list[Any]] = {}
     for key in varying:
         group = key.partition(".")[0]
         settings = [values for other, values in varying.items() if other.partition(".")[0] == group]
-        options = [find_option(run, group) for run in runs]
-        if NONE not in options and split_alike(list(zip(*settings, strict=True)), options):
+        together = list(zip(*settings, strict=True))
+        typed = {part: option for part, run in zip(together, runs, strict=True) if (option := find_option(run, group))}
+        options = [typed.get(part) for part in together]
+        if None not in options and split_alike(together, options):
             named[group] = options
         else:
             named[key] = varying[key]
@@ -48,10 +51,10 @@ def get_choice(run: Run, group: str) -> str:
     return str(run.config["choices"].get(group, ""))
 
 
-def find_option(run: Run, group: str) -> str:
-    """Return the option of a config group that a run was started with, NONE if its command names none."""
+def find_option(run: Run, group: str) -> str | None:
+    """Return the option of a config group that a run was started with, None if its command names none."""
     given = [word.partition("=")[2] for word in run.config.get(OVERRIDES) or [] if get_key(word) == group]
-    return given[-1] if given else NONE
+    return given[-1] if given else None
 
 
 def show_setting(key: str, value: Any) -> str:
