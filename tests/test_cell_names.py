@@ -1,6 +1,8 @@
 """Short names of cells: they tell the cells apart, and are what was typed where that is what differs."""
 
 from gan.report.cell_names import shorten_names
+from gan.report.charts import describe_row
+from gan.report.sections import Cell
 from gan.run.record import Run, group_by_cell
 
 R1 = {"r1": {"_target_": "gan.penalties.R1", "gamma": 10.0, "interval": 1}}
@@ -77,3 +79,11 @@ def test_a_name_leaves_out_what_the_model_and_the_loss_decide_together():
     assert name_cells(*runs) == {"mlp bce", "mlp wgan", "dcgan bce", "dcgan wgan"}
     other = make_run(model="dcgan", loss="bce", norm="layer")
     assert {"dcgan bce norm=batch", "dcgan bce norm=layer"} < name_cells(*runs, other)
+
+
+def test_a_long_name_takes_two_lines_beside_a_chart():
+    long = "dcgan_projection hinge ema_half_life_steps=532 discriminator.lr=0.00964"
+    cell = Cell(long, long, [], [], ("", "", ""))
+    assert describe_row(long, cell) == "dcgan_projection hinge\nema_half_life_steps=532…"
+    assert describe_row("hinge", cell) == "hinge\ndcgan_projection ema_half_lif…"
+    assert describe_row("mlp bce", Cell("mlp bce", "mlp bce", [], [], ("", "", ""))) == "mlp bce"

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from textwrap import wrap
 from typing import Any
 
 import matplotlib
@@ -31,6 +32,7 @@ STYLE: dict[str, Any] = dict.fromkeys(INKED, INK) | {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
+ROW_LENGTH = 30  # characters of a line beside a chart
 FAR = 4  # a floor more than so many times below the lowest FID is written at the edge of a chart, not drawn to scale
 AXES = {"step": "generator steps", "images_seen": "images that the discriminator has seen"}
 TIME_UNITS = (
@@ -78,7 +80,7 @@ def set_plain_ticks(axis: Axis, low: float, high: float) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
-def truncate(text: str, length: int = 30) -> str:
+def truncate(text: str, length: int = ROW_LENGTH) -> str:
     """Return a text cut to at most `length` characters."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
@@ -110,10 +112,12 @@ def draw_strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float | None, la
 
 
 def describe_row(name: str, cell: Cell) -> str:
-    """Return a row's name and, on a second line, the rest of the cell's name."""
+    """Return a row's name and the rest of the cell's name, together on at most two lines."""
     words = cell.short.split(" ")
     rest = " ".join(word for i, word in enumerate(words) if i != (words.index(name) if name in words else -1))
-    return truncate(name) + (f"\n{truncate(rest)}" if rest and cell.short != name else "")
+    if not rest or cell.short == name:
+        return "\n".join(wrap(name, ROW_LENGTH, max_lines=2, placeholder="…"))
+    return f"{truncate(name)}\n{truncate(rest)}"
 
 
 def draw_floor(line: Callable[..., Any], floor: float) -> None:
