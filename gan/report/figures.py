@@ -33,7 +33,7 @@ def save_curves(section: Section, path: Path) -> None:
 
 def list_handles(section: Section) -> list[Line2D]:
     """Return the lines of a legend: one per cell with a style of its own, one for all others, one for real images."""
-    named = {cell.style: truncate(cell.short, 40) for cell in section.cells if cell.style != OTHER}
+    named = {cell.style: truncate(cell.short, LETTERS // 2) for cell in section.cells if cell.style != OTHER}
     rest = {OTHER: "other cells"} if len(named) < len(section.cells) else {}
     lines = [Line2D([], [], color=color, marker=mark, label=name) for (color, mark, _), name in (named | rest).items()]
     floor = [Line2D([], [], color=INK, linestyle="--", label="real images")] if section.floor_line is not None else []
