@@ -15,8 +15,8 @@ NONE = "–"  # noqa: RUF001, for a setting that a run does not have
 def find_varying_settings(runs: list[Run]) -> dict[str, list[Any]]:
     """Return the settings that differ between runs, each with one value per run, in the order of the runs.
 
-    Left out are settings that follow from others: those that the model, the loss or both together decide, and those
-    that split the runs in the same way as another: as one of a command line, or else as one with a shorter name.
+    Left out are settings that follow from others: those that the model, the loss or both together decide, and, of
+    several that split the runs in the same way, all but the first: typed settings come first, then shorter names.
     """
     typed = {get_key(word) for run in runs for word in run.config.get(OVERRIDES) or []}
     chosen = [{f"choices.{name}": run.config["choices"].get(name) for name in ("model", "loss")} for run in runs]
