@@ -13,7 +13,7 @@ import train
 from gan.errors import InputError
 from gan.run.command_line import expand_home
 from gan.run.config import prepare_config
-from gan.system import precision
+from gan.system import accelerators, precision
 from tests.helpers import FEW_FAKES, NARROW, ROOT
 
 
@@ -129,16 +129,19 @@ def test_a_seed_that_is_drawn_is_recorded(configure, tmp_path):
 
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_precision_fits_the_machine_and_the_resolved_value_is_filed(configure, tmp_path, monkeypatch, has_bfloat16):
+def test_precision_fits_the_machine_and_resolved_values_are_filed(configure, tmp_path, monkeypatch, has_bfloat16):
+    monkeypatch.setattr(accelerators, "has_gpu", lambda: False)
     monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: has_bfloat16)
     trained = []
     fit = Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda self, *a, **k: (trained.append(self.precision), fit(self, *a, **k)))
-    overrides = ["trainer.precision=auto", "metrics=none", "trainer.max_steps=1", *NARROW["dcgan"]]
-    train.train(configure("model=dcgan", *overrides))
+    overrides = ["trainer.accelerator=auto", "trainer.precision=auto", "metrics=none", "trainer.max_steps=1"]
+    train.train(configure("model=dcgan", *overrides, *NARROW["dcgan"]))
     expected = "bf16-mixed" if has_bfloat16 else "32-true"
     assert trained == [expected]
-    assert OmegaConf.load(tmp_path / "run" / "config.yaml").trainer.precision == expected
+    recorded = OmegaConf.load(tmp_path / "run" / "config.yaml").trainer
+    assert recorded.precision == expected
+    assert recorded.accelerator == "cpu"
 
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])
@@ -149,7 +152,7 @@ def test_on_a_gpu_its_own_bfloat16_counts(monkeypatch, has_bfloat16):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
     monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: not has_bfloat16)
-    for accelerator in ("auto", "gpu", "cuda"):
+    for accelerator in ("gpu", "cuda"):
         expected = "bf16-mixed" if has_bfloat16 else "32-true"
         assert precision.resolve_precision("auto", accelerator) == expected
     assert precision.resolve_precision("auto", "cpu") == ("32-true" if has_bfloat16 else "bf16-mixed")

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.trainer import setup
 
-from gan.system.accelerators import describe_unused_gpu
+from gan.system.accelerators import describe_unused_gpu, resolve_accelerator
 from gan.system.console import quiet
 from tests.helpers import ROOT
 
@@ -45,6 +45,15 @@ def test_a_run_on_the_cpu_says_that_a_gpu_is_idle(monkeypatch, library):
     monkeypatch.setattr(library, "is_available", lambda: True)
     assert "trainer=gpu" in describe_unused_gpu("cpu")
     assert describe_unused_gpu("auto") is describe_unused_gpu("gpu") is None
+
+
+@pytest.mark.parametrize("library", [torch.cuda, torch.backends.mps])
+def test_auto_becomes_the_accelerator_that_there_is(monkeypatch, library):
+    for each in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(each, "is_available", lambda: False)
+    assert [resolve_accelerator(name) for name in ("auto", "cpu", "tpu")] == ["cpu", "cpu", "tpu"]
+    monkeypatch.setattr(library, "is_available", lambda: True)
+    assert [resolve_accelerator(name) for name in ("auto", "cpu")] == ["gpu", "cpu"]
 
 
 def test_lightning_does_not_say_it_as_well(monkeypatch):

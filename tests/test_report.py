@@ -139,6 +139,24 @@ def test_the_table_of_cells_is_gan_comparisons(folder):
     assert len(rows(read(folder), "Runs")) == 10
 
 
+def test_minutes_are_apart_by_accelerator_where_runs_used_several(folder):
+    """The runs of dcgan and the first seed of mlp with hinge on a GPU."""
+    assert "cpu" not in read(folder)
+    for path in folder.glob("*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        on_gpu = "dcgan" in path.parent.name or path.parent.name.startswith("mnist-mlp-hinge-0.0001-0")
+        path.write_text(yaml.safe_dump(config | {"trainer": {"accelerator": "gpu" if on_gpu else "cpu"}}))
+        scores = json.loads((path.parent / "metrics.json").read_text())
+        scores["scores"]["seconds"] = 60 if on_gpu else 600
+        (path.parent / "metrics.json").write_text(json.dumps(scores))
+    text = read(folder)
+    minutes = {row[0]: row[-1] for row in rows(text, "Cells")[:-1]}
+    expected = {"mlp-bce": "10.0 (cpu)", "mlp-hinge": "10.0 (cpu), 1.0 (gpu)", "dcgan-bce": "1.0 (gpu)"}
+    assert minutes == {f"mnist-{name}": text for name, text in expected.items()}
+    assert "of training, on cpu and gpu" in text
+    assert {row[5] for row in rows(text, "Runs")} == {"10.0 (cpu)", "1.0 (gpu)"}
+
+
 def test_five_seeds_have_an_interquartile_mean(folder):
     assert "IQM" not in read(folder)
     for seed in (3, 4):

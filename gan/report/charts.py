@@ -13,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from gan.report.durations import list_accelerators
 from gan.report.sections import OTHER, Cell, read_evaluations
 
 INK, PAPER = "#010203", "#040506"  # placeholders in the SVG for the page's colors of text and background
@@ -150,7 +151,9 @@ def draw_curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: flo
     set_plain_ticks(axes.yaxis, min(shown), max(shown))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.set(xlabel=AXES.get(unit_name, f"{unit_name} of training"), ylabel=label)
+    accelerators = list_accelerators(run for cell in cells for run in cell.runs)
+    hardware = f", on {' and '.join(name or 'unknown' for name in accelerators)}" if len(accelerators) > 1 else ""
+    axes.set(xlabel=AXES.get(unit_name, f"{unit_name} of training{hardware}"), ylabel=label)
 
 
 def average_seeds(seeds: list[list[dict[str, float]]], axis: str, score: str) -> list[tuple[float, float]]:

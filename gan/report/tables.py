@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gan.report.differences import compare_cells
+from gan.report.durations import describe_minutes
 from gan.report.sections import Cell, Section, finite_or_inf
 from gan.run.display import format_score, score_label
 
@@ -46,7 +47,11 @@ def build_cell_table(section: Section) -> Table:
     headers = [(titles.get(name, COLUMN_TITLES.get(name, name)), name not in TEXT_COLUMNS) for name in section.rows]
     by_label = {cell.label: cell for cell in section.cells}
     *rows, reals = section.rows.to_dict("records")
-    body = [(by_label[row["cell"]], [build_entry(section.score, name, row[name]) for name in row]) for row in rows]
+    body = []
+    for row in rows:
+        cell, entries = by_label[row["cell"]], {name: build_entry(section.score, name, row[name]) for name in row}
+        entries["minutes"] = entries["minutes"]._replace(text=describe_minutes(cell.runs, section.runs))
+        body.append((cell, [*entries.values()]))
     return Table(headers, body, [build_entry(section.score, name, reals[name]) for name in reals])
 
 
@@ -96,6 +101,7 @@ def build_run_table(section: Section) -> Table:
         entries = [Entry(cell.short, cell.short, False), build_entry("seed", "seed", run.config["seed"])]
         entries += [build_entry(name, name, values.get(name)) for name in scores]
         entries[3] = Entry("yes" if diverged else "no", str(int(diverged)))
+        entries[5] = entries[5]._replace(text=describe_minutes([run], section.runs))
         rows.append((cell, [*entries, Entry(Path(run.name).name, run.name, False)]))
     return Table([(name, name not in TEXT_COLUMNS) for name in names], rows, [])
 

@@ -1,4 +1,4 @@
-"""A run's config, made ready to build from: types, home folders, seed and precision."""
+"""A run's config, made ready to build from: types, home folders, seed, accelerator and precision."""
 
 import math
 import os
@@ -16,6 +16,7 @@ from gan.gan import GAN
 from gan.run.allowlist import require_target
 from gan.run.budget import apply_budget
 from gan.run.cell import ANNEALED, BUDGETS
+from gan.system.accelerators import resolve_accelerator
 from gan.system.precision import resolve_precision
 
 GROUPS = ("data", "model", "loss", "penalty", "augment", "prior", "metrics", "optimizer", "schedule", "trainer")
@@ -51,8 +52,8 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
     """Return the config with all values resolved, of the types that the constructors' hints ask for.
 
     Whole numbers may be typed as floats (1e4), and floats as whole numbers. `~` at the start of a string becomes the
-    home folder, seed=null a random seed, and trainer.precision=auto the precision that the hardware computes fast. A
-    budget sets trainer.max_steps.
+    home folder, and seed=null a random seed. trainer.accelerator=auto becomes the hardware that is there, and
+    trainer.precision=auto the precision that it computes fast. A budget sets trainer.max_steps.
     Raises InputError that names the key, its value and what is allowed.
     """
     try:
@@ -67,6 +68,7 @@ def prepare_config(cfg: DictConfig) -> DictConfig:
     config = convert(config, "", get_type_hints(GAN.__init__))
     config["seed"] = choose_seed(config["seed"])
     trainer = config["trainer"]
+    trainer["accelerator"] = resolve_accelerator(trainer["accelerator"])
     trainer["precision"] = resolve_precision(trainer["precision"], trainer["accelerator"])
     config = apply_budget(config)
     check_trainer(config["trainer"], is_scored=bool(config["metrics"]["extractor"]))

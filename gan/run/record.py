@@ -53,6 +53,11 @@ class Run:
         return self.config.get("code") or ""
 
     @property
+    def accelerator(self) -> str:
+        """What the run trained on: cpu, gpu, ..., auto, or "" if it is not recorded."""
+        return (self.config.get("trainer") or {}).get("accelerator") or ""
+
+    @property
     def trial(self) -> tuple[str, int] | None:
         """The name of the run's study and the number of its trial; None for a run of no study."""
         search = (self.config.get("callbacks") or {}).get("search") or {}

@@ -24,11 +24,9 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
 
 def has_bfloat16(accelerator: str) -> bool:
     """Return whether the hardware computes bfloat16; where it does not, emulation is many times slower than float32."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    if accelerator in ("gpu", "cuda") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
-        return cpu_has_bfloat16()
-    return False
+    return accelerator == "cpu" and cpu_has_bfloat16()
 
 
 def cpu_has_bfloat16() -> bool:
