@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 import pytest
 import wandb
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 import train
+from gan.report.charts import draw_curves
 from gan.report.intervals import compute_improvement_interval
 from gan.report.markdown import render_aggregates
 from gan.report.page import render_page
@@ -155,6 +157,18 @@ def test_minutes_are_apart_by_accelerator_where_runs_used_several(folder):
     assert minutes == {f"mnist-{name}": text for name, text in expected.items()}
     assert "of training, on cpu and gpu" in text
     assert {row[5] for row in rows(text, "Runs")} == {"10.0 (cpu)", "1.0 (gpu)"}
+
+
+@pytest.mark.parametrize(("floor", "texts"), [(1.0, ["↓ real images 1"]), (15.0, []), (None, [])])
+def test_a_floor_far_below_all_evaluations_is_written_at_the_edge(folder, floor, texts):
+    """The evaluations are 40 and 20."""
+    (section,) = build_sections(find_runs([folder]))
+    axes = Figure().subplots()
+    draw_curves(axes, section.cells, "fid", "step", floor, "FID")
+    assert [text.get_text() for text in axes.texts] == texts
+    dashed = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed == ([axes.get_ylim()[0]] if texts else [floor] if floor else [])
+    assert (axes.get_ylim()[0] > 15) == bool(texts or floor is None)
 
 
 def test_five_seeds_have_an_interquartile_mean(folder):

@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = dict.fromkeys(INKED, INK) | {
     "ytick.major.size": 0,
 }
 ROW_LENGTH = 30  # characters of a line beside a chart
-FAR = 4  # a floor more than so many times below the lowest FID is written at the edge of a chart, not drawn to scale
+FAR = 4  # a floor less than so many times below the lowest FID is drawn to scale, a lower one written at a chart's edge
 AXES = {"step": "generator steps", "images_seen": "images that the discriminator has seen"}
 TIME_UNITS = (
     (3 * 3600, 3600, "hours"),
@@ -145,10 +145,16 @@ def draw_curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: flo
         axes.plot(*points, color=color, linewidth=width, marker=marker, markersize=size)
     axes.set_yscale("log")
     shown = [row[score] for seeds in evaluations.values() for rows in seeds for row in rows]
-    if floor is not None:
+    low, high = min(shown), max(shown)
+    if floor is not None and floor < min(low / FAR, low**2 / high):  # to scale, most of the chart would be empty
+        axes.set_ylim(bottom=axes.get_ylim()[0])
+        draw_floor(axes.axhline, axes.get_ylim()[0])
+        place = {"xycoords": "axes fraction", "xytext": (4, 3), "textcoords": "offset points"}
+        axes.annotate(f"↓ real images {floor:.3g}", (0, 0), fontsize=8.5, alpha=0.8, **place)
+    elif floor is not None:
         draw_floor(axes.axhline, floor)
-        shown.append(floor)
-    set_plain_ticks(axes.yaxis, min(shown), max(shown))
+        low, high = min(low, floor), max(high, floor)
+    set_plain_ticks(axes.yaxis, low, high)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     accelerators = list_accelerators(run for cell in cells for run in cell.runs)
