@@ -50,7 +50,7 @@ def build_cell_table(section: Section) -> Table:
     body = []
     for row in rows:
         cell, entries = by_label[row["cell"]], {name: build_entry(section.score, name, row[name]) for name in row}
-        entries["minutes"] = entries["minutes"]._replace(text=describe_minutes(cell.runs, section.runs))
+        entries["minutes"] = Entry(describe_minutes(cell.runs, section.runs), entries["minutes"].key)
         body.append((cell, [*entries.values()]))
     return Table(headers, body, [build_entry(section.score, name, reals[name]) for name in reals])
 
@@ -101,7 +101,7 @@ def build_run_table(section: Section) -> Table:
         entries = [Entry(cell.short, cell.short, False), build_entry("seed", "seed", run.config["seed"])]
         entries += [build_entry(name, name, values.get(name)) for name in scores]
         entries[3] = Entry("yes" if diverged else "no", str(int(diverged)))
-        entries[5] = entries[5]._replace(text=describe_minutes([run], section.runs))
+        entries[5] = Entry(describe_minutes([run], section.runs), entries[5].key)
         rows.append((cell, [*entries, Entry(Path(run.name).name, run.name, False)]))
     return Table([(name, name not in TEXT_COLUMNS) for name in names], rows, [])
 
