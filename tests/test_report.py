@@ -15,6 +15,7 @@ from PIL import Image
 
 import train
 from gan.report.charts import draw_curves
+from gan.report.differences import compare_cells
 from gan.report.intervals import compute_improvement_interval
 from gan.report.markdown import render_aggregates
 from gan.report.page import render_page
@@ -252,6 +253,19 @@ def test_pairs_have_the_better_mean_first_with_its_probability(folder):
     low, high = compute_improvement_interval(1, 3, 3)
     assert all(row[5:7] == ["1.00", f"{low:.2f} to {high:.2f}"] for row in shown)
     assert f"scores better than one of the next with a probability of 1.00 (95% interval {low:.2f} to" in read(folder)
+
+
+def test_pairs_that_are_left_out_are_counted(folder):
+    for i in range(4):
+        for seed in range(2):
+            leave(folder, 30 + seed, lr=(i + 3) * 1e-4, seed=seed)
+    (section,) = build_sections(find_runs([folder]))
+    pairs = compare_cells(section.runs, "fid")
+    found = sum(pairs["real"] == "yes")
+    assert 0 < found < len(pairs) == 21
+    line = f"1 more pair, with larger p; {found} of all 21 are more than luck"
+    assert line in read(folder)
+    assert f"\n\n{line}." in render_aggregates(section)["Differences"]
 
 
 def test_a_profile_needs_two_cells_of_two_seeds_and_a_floor(folder, tmp_path):

@@ -178,6 +178,7 @@ def test_the_best_run_of_each_cell_keeps_its_samples_and_the_best_of_all_its_gen
     first, second = "mnist-mlp-bce-0123abc3-seed0", "mnist-mlp-hinge-0123abc5-seed0"
     assert list_files(results, "*/samples/*") == [f"{name}/samples/step_000010.png" for name in (first, second)]
     assert list_files(results, "*/generator.*") == [f"{first}/generator.safetensors", f"{first}/generator.yaml"]
+    assert f"with FID 5.00: `python scripts/generate.py --run results/digits/{RUNS}/{first}`" in read_page(results)
     leave(source.parent / "more", 1.0, seed=7, loss="hinge", weights=LARGEST + 1)
     leave(source.parent / "more", 2.0, seed=9, image_size=1)
     leave(source.parent / "more", 3.0, seed=8, loss="hinge")

@@ -22,6 +22,7 @@ def render_aggregates(section: Section) -> dict[str, str]:
     if pairs.rows:
         rows = ([entry.text for entry in entries] for _, entries in pairs.rows)
         found["Differences"] = join_table([title for title, _ in pairs.headers], rows)
+        found["Differences"] += "".join(f"\n\n{entry.text}." for entry in pairs.foot)
     if len(profiles) >= FEWEST_CELLS:
         headers = ["", *(f"τ = {tau:.3g}" for tau in profiles[0][1].taus)]
         rows = ([cell.short, *(f"{share:.2f}" for share in profile.shares)] for cell, profile in profiles)

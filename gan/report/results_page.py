@@ -15,7 +15,6 @@ from gan.report.results import (
     LEARNED,
     MOST_PICTURES,
     REPORT,
-    RUNS,
     ResultTable,
     build_result_sections,
     has_runs,
@@ -54,14 +53,16 @@ def describe_table(folder: Path, table: ResultTable) -> dict[str, Any]:
     """Return the variables of the template for one table."""
     runs = find_runs([folder / table.name])
     hours = sum(run.scores.get("seconds", 0) for run in runs) / 3600
-    generator = next(iter(sorted((folder / table.name / RUNS).glob(f"*/{GENERATOR}"))), None)
+    sections = build_result_sections(runs, table)
+    score, drawable = sections[0].score, [run for run in sections[0].runs if (Path(run.name) / GENERATOR).is_file()]
+    generators = [(Path(run.name).relative_to(folder).as_posix(), run.scores[score]) for run in drawable]
     return {
         "table": table,
         "runs": f"{len(runs)} runs, {hours:.1f} hours of training",
         "code": ", ".join(sorted({run.code or "unknown" for run in runs})),
-        "generator": generator and generator.parent.relative_to(folder).as_posix(),
+        "generators": [(name, f"{score_label(score)} {format_score(score, value)}") for name, value in generators],
         "report": f"{table.name}/{REPORT}",
-        "sections": [describe_section(folder, section, table) for section in build_result_sections(runs, table)],
+        "sections": [describe_section(folder, section, table) for section in sections],
     }
 
 

@@ -58,7 +58,8 @@ def build_cell_table(section: Section) -> Table:
 def build_pair_table(section: Section) -> Table:
     """Return one row per pair of cells with two seeds or more, smallest p first, at most `MOST_PAIRS`.
 
-    Each row is about the cell with the better mean, which comes first; the last row says how many pairs are left out.
+    Each row is about the cell with the better mean, which comes first. The last row says how many pairs are left out,
+    and how many of all are more than luck.
     """
     by_label = {cell.label: cell for cell in section.cells}
     rows = []
@@ -81,10 +82,13 @@ def build_pair_table(section: Section) -> Table:
             Entry(pair["real"], pair["real"], False),
         ]
         rows.append((by_label[first], entries))
-    texts = ("better mean", "other", "real")
-    titles = ("better mean", "other", "difference", "95% interval", "p", "P(better)", "its 95% interval", "real")
-    hidden = len(pairs) - len(rows)
-    foot = [Entry(f"{hidden} more pairs, with larger p", "", False)] if hidden else []
+    texts = ("better mean", "other", "more than luck")
+    titles = ("better mean", "other", "difference", "95% interval", "p", "P(better)", "its 95% interval", texts[-1])
+    hidden, shown = len(pairs) - len(rows), sum(pairs["real"] == "yes") if len(pairs) else 0
+    text = (
+        f"{hidden} more pair{'s' if hidden > 1 else ''}, with larger p; {shown} of all {len(pairs)} are more than luck"
+    )
+    foot = [Entry(text, "", False)] if hidden else []
     return Table([(name, name not in texts) for name in titles], rows, foot)
 
 
