@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = dict.fromkeys(INKED, INK) | {
     "ytick.major.size": 0,
 }
 ROW_LENGTH = 30  # characters of a line beside a chart
-FAR = 4  # a floor less than so many times below the lowest FID is drawn to scale, a lower one written at a chart's edge
+FAR = 4  # a floor less than so many times below the lowest FID is drawn to scale, a lower one may be at a chart's edge
 AXES = {"step": "generator steps", "images_seen": "images that the discriminator has seen"}
 TIME_UNITS = (
     (3 * 3600, 3600, "hours"),
