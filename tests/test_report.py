@@ -263,7 +263,7 @@ def test_pairs_that_are_left_out_are_counted(folder):
     pairs = compare_cells(section.runs, "fid")
     found = sum(pairs["real"] == "yes")
     assert 0 < found < len(pairs) == 21
-    line = f"1 more pair, with larger p; {found} of all 21 are more than luck"
+    line = f"1 more pair, with larger p; {found} of all 21 are shown to be more than luck"
     assert line in read(folder)
     assert f"\n\n{line}." in render_aggregates(section)["Differences"]
 
