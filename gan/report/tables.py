@@ -85,7 +85,8 @@ def build_pair_table(section: Section) -> Table:
     texts = ("better mean", "other", "more than luck")
     titles = ("better mean", "other", "difference", "95% interval", "p", "P(better)", "its 95% interval", texts[-1])
     hidden, shown = len(pairs) - len(rows), sum(pairs["real"] == "yes") if len(pairs) else 0
-    text = f"{hidden} more pair{'s' if hidden > 1 else ''}, with larger p; {shown} of all {len(pairs)} are shown to be more than luck"
+    text = f"{hidden} more pair{'s' if hidden > 1 else ''}, with larger p; "
+    text += f"{shown} of all {len(pairs)} are shown to be more than luck"
     foot = [Entry(text, "", False)] if hidden else []
     return Table([(name, name not in texts) for name in titles], rows, foot)
 
