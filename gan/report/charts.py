@@ -35,6 +35,7 @@ STYLE: dict[str, Any] = dict.fromkeys(INKED, INK) | {
 }
 ROW_LENGTH = 30  # characters of a line beside a chart
 FAR = 4  # a floor less than so many times below the lowest FID is drawn to scale, a lower one may be at a chart's edge
+NOTE: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 8.5, "alpha": 0.8}  # on a floor
 AXES = {"step": "generator steps", "images_seen": "images that the discriminator has seen"}
 TIME_UNITS = (
     (3 * 3600, 3600, "hours"),
@@ -108,8 +109,7 @@ def draw_strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float | None, la
     set_plain_scale(axes.xaxis, values if far else [floor, *values])
     draw_floor(axes.axvline, axes.get_xlim()[0] if far else floor)
     text = f"← real images {floor:.3g}" if far else "real images"
-    position = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 8.5, "alpha": 0.8}
-    axes.annotate(text, (axes.get_xlim()[0] if far else floor, len(rows) - 0.4), **position)
+    axes.annotate(text, (axes.get_xlim()[0] if far else floor, len(rows) - 0.4), **NOTE)
 
 
 def describe_row(name: str, cell: Cell) -> str:
@@ -149,8 +149,7 @@ def draw_curves(axes: Axes, cells: list[Cell], score: str, axis: str, floor: flo
     if floor is not None and floor < min(low / FAR, low**2 / high):  # to scale, most of the chart would be empty
         axes.set_ylim(bottom=axes.get_ylim()[0])
         draw_floor(axes.axhline, axes.get_ylim()[0])
-        place = {"xycoords": "axes fraction", "xytext": (4, 3), "textcoords": "offset points"}
-        axes.annotate(f"↓ real images {floor:.3g}", (0, 0), fontsize=8.5, alpha=0.8, **place)
+        axes.annotate(f"↓ real images {floor:.3g}", (0, 0), xycoords="axes fraction", **NOTE)
     elif floor is not None:
         draw_floor(axes.axhline, floor)
         low, high = min(low, floor), max(high, floor)

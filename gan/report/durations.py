@@ -12,15 +12,19 @@ def list_accelerators(runs: Iterable[Run]) -> list[str]:
     return sorted({run.accelerator for run in runs})
 
 
-def describe_minutes(runs: list[Run], compared: Iterable[Run]) -> str:
-    """Return the mean minutes of runs, "" if unknown; by accelerator if the runs `compared` with them used several.
+def use_several_accelerators(runs: Iterable[Run]) -> bool:
+    """Return whether runs trained on more than one kind of accelerator."""
+    return len(list_accelerators(runs)) > 1
 
-    For example "9.8", or "9.8 (cpu), 1.6 (gpu)".
-    """
-    several, parts = len(list_accelerators(compared)) > 1, []
-    for accelerator in list_accelerators(runs) if several else [None]:
-        members = [run for run in runs if accelerator in (None, run.accelerator)]
-        seconds = [run.scores["seconds"] for run in members if "seconds" in run.scores]
-        if seconds:
-            parts.append(f"{np.mean(seconds) / 60:,.1f}" + (f" ({accelerator or 'unknown'})" if several else ""))
+
+def describe_minutes(runs: list[Run], *, by_accelerator: bool) -> str:
+    """Return the mean minutes of runs, such as "9.8", or "9.8 (cpu), 1.6 (gpu)" by accelerator; "" if unknown."""
+    if not by_accelerator:
+        seconds = [run.scores["seconds"] for run in runs if "seconds" in run.scores]
+        return f"{np.mean(seconds) / 60:,.1f}" if seconds else ""
+    parts = []
+    for accelerator in list_accelerators(runs):
+        members = [run for run in runs if run.accelerator == accelerator]
+        if minutes := describe_minutes(members, by_accelerator=False):
+            parts.append(f"{minutes} ({accelerator or 'unknown'})")
     return ", ".join(parts)

@@ -9,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gan.report.data_set_table import BOLD, format_mean
-from gan.report.durations import describe_minutes
+from gan.report.durations import describe_minutes, use_several_accelerators
 from gan.report.markdown import join_table, render_aggregates
 from gan.report.results import (
     LEARNED,
@@ -131,7 +131,7 @@ def describe_cell(cell: Cell, row: dict[str, Any], section: Section, table: Resu
     found |= {score_label(name): format_mean(list_scores(cell.runs, name), name) for name in table.columns}
     found["diverged"] = str(row["diverged"])
     found["images seen"] = f"{row['images seen']:,}"
-    found["minutes"] = describe_minutes(cell.runs, section.runs)
+    found["minutes"] = describe_minutes(cell.runs, by_accelerator=use_several_accelerators(section.runs))
     found["reference"] = find_reference(cell.runs[0], table.references)
     return found
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gan.report.differences import compare_cells
-from gan.report.durations import describe_minutes
+from gan.report.durations import describe_minutes, use_several_accelerators
 from gan.report.sections import Cell, Section, finite_or_inf
 from gan.run.display import format_score, score_label
 
@@ -47,10 +47,10 @@ def build_cell_table(section: Section) -> Table:
     headers = [(titles.get(name, COLUMN_TITLES.get(name, name)), name not in TEXT_COLUMNS) for name in section.rows]
     by_label = {cell.label: cell for cell in section.cells}
     *rows, reals = section.rows.to_dict("records")
-    body = []
+    body, several = [], use_several_accelerators(section.runs)
     for row in rows:
         cell, entries = by_label[row["cell"]], {name: build_entry(section.score, name, row[name]) for name in row}
-        entries["minutes"] = Entry(describe_minutes(cell.runs, section.runs), entries["minutes"].key)
+        entries["minutes"] = Entry(describe_minutes(cell.runs, by_accelerator=several), entries["minutes"].key)
         body.append((cell, [*entries.values()]))
     return Table(headers, body, [build_entry(section.score, name, reals[name]) for name in reals])
 
@@ -97,14 +97,14 @@ def build_run_table(section: Section) -> Table:
     scores = [section.score, "diverged", "images_seen", "minutes", *others]
     names = ["cell", "seed", *(COLUMN_TITLES.get(name, score_label(name)) for name in scores), "folder"]
     pairs = [(cell, run) for cell in section.cells for run in cell.runs]
-    rows = []
+    rows, several = [], use_several_accelerators(section.runs)
     for cell, run in sorted(pairs, key=lambda pair: finite_or_inf(pair[1].scores.get(section.score))):
         diverged = bool(run.scores.get("diverged"))
         values = run.scores | {"minutes": run.scores.get("seconds", math.nan) / 60}
         entries = [Entry(cell.short, cell.short, False), build_entry("seed", "seed", run.config["seed"])]
         entries += [build_entry(name, name, values.get(name)) for name in scores]
         entries[3] = Entry("yes" if diverged else "no", str(int(diverged)))
-        entries[5] = Entry(describe_minutes([run], section.runs), entries[5].key)
+        entries[5] = Entry(describe_minutes([run], by_accelerator=several), entries[5].key)
         rows.append((cell, [*entries, Entry(Path(run.name).name, run.name, False)]))
     return Table([(name, name not in TEXT_COLUMNS) for name in names], rows, [])
 
