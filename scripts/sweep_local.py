@@ -5,7 +5,7 @@ python scripts/sweep_local.py sweeps/loss.yaml --run    starts it
 
 The method grid becomes Hydra's own sweep. random and bayes become an Optuna study with the random and TPE samplers, and
 early termination becomes Optuna's Hyperband with the same eta. The same command resumes its study. The metric becomes
-the objective, fid or kid: W&B minimizes the best value of a run, Optuna the last one, which train.py returns.
+the objective, such as fid or kid: W&B minimizes the best value of a run, Optuna the last one, which train.py returns.
 """
 
 import argparse

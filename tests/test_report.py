@@ -123,7 +123,7 @@ def test_a_headline_stays_short(folder):
         leave(folder, 9.0 + i, loss="lsgan", lr=i * 2.3456789e-4)
     text = read(folder)
     assert "<h1>mlp lsgan has the lowest FID: 2.00 with one seed.</h1>" in text
-    assert "Its settings are lr=0.000123 note=a note of many words" in text
+    assert "It differs from other cells by lr=0.000123 note=a note of many words" in text
 
 
 def test_the_table_of_cells_is_gan_comparisons(folder):

@@ -29,7 +29,7 @@ def split_cell_name(short: str) -> tuple[str, str]:
     head = short.split("=")[0].rpartition(" ")[0]
     if len(short) <= LONGEST_NAME or not head:
         return short, ""
-    return head, f"Its settings are{short.removeprefix(head)}. "
+    return head, f"It differs from other cells by{short.removeprefix(head)}. "
 
 
 def format_fid(cell: Cell, score: str) -> str:
