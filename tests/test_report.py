@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import train
-from gan.report.charts import draw_curves
+from gan.report.charts import draw_curves, draw_strip
 from gan.report.differences import compare_cells
 from gan.report.intervals import compute_improvement_interval
 from gan.report.markdown import render_aggregates
@@ -170,6 +170,26 @@ def test_a_floor_far_below_all_evaluations_is_written_at_the_edge(folder, floor,
     dashed = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
     assert dashed == ([axes.get_ylim()[0]] if texts else [floor] if floor else [])
     assert (axes.get_ylim()[0] > 15) == bool(texts or floor is None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "text", "at_edge"),
+    [
+        ((50, 51, 52), "← real images 2", True),
+        ((3, 4, 5), "real images", False),
+        ((28, 38, 164), "real images", False),  # far below all runs, and above the lower end of their deviation
+    ],
+)
+def test_a_floor_is_at_the_edge_of_a_strip_only_if_it_is_below_it(tmp_path, scores, text, at_edge):
+    for seed, fid in enumerate(scores):
+        leave(tmp_path, fid, seed=seed)
+    (section,) = build_sections(find_runs([tmp_path]))
+    axes = Figure().subplots()
+    draw_strip(axes, [("mlp", cell) for cell in section.cells], 2.0, "FID")
+    assert [note.get_text() for note in axes.texts] == [text]
+    (dashed,) = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed == (axes.get_xlim()[0] if at_edge else 2.0)
+    assert axes.get_xlim()[0] <= dashed
 
 
 def test_five_seeds_have_an_interquartile_mean(folder):

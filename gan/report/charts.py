@@ -105,8 +105,10 @@ def draw_strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float | None, la
     if floor is None:
         set_plain_scale(axes.xaxis, values)
         return
-    far = floor < min(values) / FAR
-    set_plain_scale(axes.xaxis, values if far else [floor, *values])
+    set_plain_scale(axes.xaxis, values)
+    far = floor < min(min(values) / FAR, axes.get_xlim()[0])  # bands may reach below the lowest FID
+    if not far:
+        set_plain_scale(axes.xaxis, [floor, *values])
     draw_floor(axes.axvline, axes.get_xlim()[0] if far else floor)
     text = f"← real images {floor:.3g}" if far else "real images"
     axes.annotate(text, (axes.get_xlim()[0] if far else floor, len(rows) - 0.4), **NOTE)
