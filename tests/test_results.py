@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -190,6 +191,19 @@ def test_the_best_run_of_each_cell_keeps_its_samples_and_the_best_of_all_its_gen
     ]
     assert list_files(results, "*/generator.safetensors") == [f"{third}8/generator.safetensors"]
     assert len(find_runs([results])) == 8
+
+
+def test_a_generator_is_kept_of_a_second_protocol_if_those_of_the_first_are_too_large(tmp_path, monkeypatch):
+    large = [leave(tmp_path / "runs", 5.0 + seed, seed=seed, weights=LARGEST + 1) for seed in range(2)]
+    small = leave(tmp_path / "runs", 9.0, loss="hinge")
+    metrics = json.loads((small / "metrics.json").read_text())
+    (small / "metrics.json").write_text(json.dumps(metrics | {"protocol": PROTOCOL | {"n_fakes": 2000}}))
+    describe(tmp_path / "results")
+    call(monkeypatch, tmp_path / "results", "digits", *map(str, [*large, small]))
+    (kept,) = list_files(tmp_path / "results", "*/generator.safetensors")
+    assert kept.startswith("mnist-mlp-hinge-")
+    page = read_page(tmp_path / "results")
+    assert f"with FID 9.00: `python scripts/generate.py --run results/digits/{RUNS}/{Path(kept).parent}`" in page
 
 
 def test_a_run_that_is_published_again_replaces_the_first(results, source, monkeypatch):

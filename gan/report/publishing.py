@@ -93,10 +93,13 @@ def remove_pictures(folder: Path, sections: list[Section]) -> None:
 
 
 def remove_generators(folder: Path, sections: list[Section]) -> None:
-    """Remove the generators of all runs of a table but the best one."""
-    score = sections[0].score
-    ordered = sorted(sections[0].runs, key=lambda run: finite_or_inf(run.scores.get(score)))
-    kept = next((Path(run.name) / GENERATOR for run in ordered if (Path(run.name) / GENERATOR).is_file()), None)
+    """Remove the generators of all runs of a table but the best one, of the first section that has any."""
+    ordered = [
+        Path(run.name) / GENERATOR
+        for section in sections
+        for run in sorted(section.runs, key=lambda run: finite_or_inf(run.scores.get(section.score)))
+    ]
+    kept = next((path for path in ordered if path.is_file()), None)
     for path in folder.glob(f"{RUNS}/*/{GENERATOR}"):
         if path != kept:
             path.unlink()

@@ -54,13 +54,20 @@ def describe_table(folder: Path, table: ResultTable) -> dict[str, Any]:
     runs = find_runs([folder / table.name])
     hours = sum(run.scores.get("seconds", 0) for run in runs) / 3600
     sections = build_result_sections(runs, table)
-    score, drawable = sections[0].score, [run for run in sections[0].runs if (Path(run.name) / GENERATOR).is_file()]
-    generators = [(Path(run.name).relative_to(folder).as_posix(), run.scores[score]) for run in drawable]
+    generators = [
+        (
+            Path(run.name).relative_to(folder).as_posix(),
+            f"{score_label(section.score)} {format_score(section.score, run.scores[section.score])}",
+        )
+        for section in sections
+        for run in section.runs
+        if (Path(run.name) / GENERATOR).is_file()
+    ]
     return {
         "table": table,
         "runs": f"{len(runs)} runs, {hours:.1f} hours of training",
         "code": ", ".join(sorted({run.code or "unknown" for run in runs})),
-        "generators": [(name, f"{score_label(score)} {format_score(score, value)}") for name, value in generators],
+        "generators": generators,
         "report": f"{table.name}/{REPORT}",
         "sections": [describe_section(folder, section, table) for section in sections],
     }
