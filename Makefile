@@ -18,7 +18,7 @@ train: install ## train the quick start; ARGS="seed=1 trainer.max_steps=1000" ad
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal --durations=15
 
-test: install ## run the fast tests on all cores, under 8 minutes on two; ARGS="-k losses" picks some
+test: install ## run the fast tests on all cores, 8 to 16 minutes on two; ARGS="-k losses" picks some
 	$(PYTEST) -m "not slow and not server and not slurm" $(ARGS)
 
 test-all: install ## run all tests: with commands, studies, and a W&B server and Slurm where there are some
