@@ -109,9 +109,9 @@ def draw_strip(axes: Axes, rows: list[tuple[str, Cell]], floor: float | None, la
     far = floor < min(min(values) / FAR, axes.get_xlim()[0])  # bands may reach below the lowest FID
     if not far:
         set_plain_scale(axes.xaxis, [floor, *values])
-    draw_floor(axes.axvline, axes.get_xlim()[0] if far else floor)
-    text = f"← real images {floor:.3g}" if far else "real images"
-    axes.annotate(text, (axes.get_xlim()[0] if far else floor, len(rows) - 0.4), **NOTE)
+    x, text = (axes.get_xlim()[0], f"← real images {floor:.3g}") if far else (floor, "real images")
+    draw_floor(axes.axvline, x)
+    axes.annotate(text, (x, len(rows) - 0.4), **NOTE)
 
 
 def describe_row(name: str, cell: Cell) -> str:

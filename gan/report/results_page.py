@@ -54,20 +54,16 @@ def describe_table(folder: Path, table: ResultTable) -> dict[str, Any]:
     runs = find_runs([folder / table.name])
     hours = sum(run.scores.get("seconds", 0) for run in runs) / 3600
     sections = build_result_sections(runs, table)
-    generators = [
-        (
-            Path(run.name).relative_to(folder).as_posix(),
-            f"{score_label(section.score)} {format_score(section.score, run.scores[section.score])}",
-        )
-        for section in sections
-        for run in section.runs
-        if (Path(run.name) / GENERATOR).is_file()
-    ]
+    scored = [(Path(run.name), section.score, run.scores) for section in sections for run in section.runs]
+    drawable = [each for each in scored if (each[0] / GENERATOR).is_file()]
     return {
         "table": table,
         "runs": f"{len(runs)} runs, {hours:.1f} hours of training",
         "code": ", ".join(sorted({run.code or "unknown" for run in runs})),
-        "generators": generators,
+        "generators": [
+            (path.relative_to(folder).as_posix(), f"{score_label(score)} {format_score(score, scores[score])}")
+            for path, score, scores in drawable
+        ],
         "report": f"{table.name}/{REPORT}",
         "sections": [describe_section(folder, section, table) for section in sections],
     }
